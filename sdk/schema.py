@@ -1,14 +1,15 @@
 """The vocabulary of a game face: which parameters there are, in which order, in which range.
 
-A *schema* is data. The models were trained for one schema and carry it beside them as ``schema.json``; a game with other
-sliders has another file. :data:`REFERENCE` is the schema of the reference game in ``game/``; its 244 identity sliders,
-23 action units and 2 head angles are those of CN112200236A [0085]-[0086], its styles those of CN109902767B [0050].
+A *schema* is data. The models were trained for one schema and carry it beside them as ``schema.json``; a game with
+other sliders has another file. :data:`REFERENCE` is the schema of the reference game in ``game/``; its 244 identity
+sliders, 23 action units and 2 head angles are those of CN112200236A [0085]-[0086], its styles those of CN109902767B
+[0050].
 
 Conventions, used everywhere in this repository:
 
 - ``identity``: float32 in [-1, 1]; 0 is the base face (the methods' 基准脸).
 - ``expression``: float32 in [0, 1]; 0 is the resting face.
-- ``pose``: (pitch, yaw) in degrees. Pitch > 0 looks up; yaw > 0 turns to the person's own left (to the right in the picture).
+- ``pose``: (pitch, yaw) in degrees. Pitch > 0 looks up; yaw > 0 turns to the person's own left (right in the picture).
 - *left* and *right* are the person's own.
 - ``style``: for every slot the index of one option.
 """
@@ -59,7 +60,9 @@ class Slot:
         try:
             return self.options.index(option)
         except ValueError:
-            raise SchemaError(f"style slot {self.name!r} has no option {option!r}; it has {', '.join(self.options)}") from None
+            raise SchemaError(
+                f"style slot {self.name!r} has no option {option!r}; it has {', '.join(self.options)}"
+            ) from None
 
 
 @dataclass(frozen=True)
@@ -155,7 +158,10 @@ REFERENCE = Schema(
     expression=EXPRESSION,
     pose=POSE,
     style=(
-        Slot("hair", ("bald", "buzz", "short", "parted", "slicked_back", "spiky", "curly", "fringe", "bob", "long", "wavy")),
+        Slot(
+            "hair",
+            ("bald", "buzz", "short", "parted", "slicked_back", "spiky", "curly", "fringe", "bob", "long", "wavy"),
+        ),
         Slot("brow", ("natural", "thick", "thin", "straight", "upswept")),
         Slot("beard", ("none", "stubble", "moustache", "goatee", "full")),
         _palette(
@@ -166,8 +172,14 @@ REFERENCE = Schema(
             "hair_colour", black="#14100e", dark_brown="#2e1e16", brown="#4e3220", chestnut="#6b4128",
             light_brown="#86603c", blond="#b08a54", platinum="#d8c49a", red="#8c3c22", grey="#7c7a78", white="#cfccc8",
         ),
-        _palette("iris", dark_brown="#38210f", brown="#5f3d22", hazel="#7a6334", green="#5f7a58", blue="#54708c", grey="#76808a"),
-        _palette("lip", natural="#b8786c", rose="#b4606a", coral="#c4644e", red="#a8283a", berry="#7a2840", nude="#b98272"),
+        _palette(
+            "iris", dark_brown="#38210f", brown="#5f3d22", hazel="#7a6334",
+            green="#5f7a58", blue="#54708c", grey="#76808a",
+        ),
+        _palette(
+            "lip", natural="#b8786c", rose="#b4606a", coral="#c4644e",
+            red="#a8283a", berry="#7a2840", nude="#b98272",
+        ),
     ),
 )  # fmt: skip
 """The schema of the reference game: 244 identity sliders, 23 action units, pitch and yaw, 7 style slots."""

@@ -1,0 +1,161 @@
+"""`python -m sdk PHOTO...`: solve photos from the command line.
+
+Without options a short table per photo is printed. `--json` prints one JSON object per photo and line instead; `--out`
+writes files. Photos that cannot be solved are reported on stderr, with the reason, and do not stop the others.
+
+Exit status: 0 all photos solved, 1 some were not, 2 nothing could be done (wrong usage, missing models or packages).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from sdk.client import FaceParamClient
+from sdk.errors import FaceParamError, FaceRejected, InputError, MissingDependencyError, ModelError
+from sdk.face_params import FaceParams, StyleChoice
+from sdk.output import write_glb, write_json, write_preview
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    options = _parse(arguments)
+    try:
+        with FaceParamClient.embedded(options.models, threads=options.threads) as client:
+            return _solve_all(client, options)
+    except (ModelError, MissingDependencyError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # the reader, `head` for example, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m sdk", description="Photos in, the parameters of game characters' faces out."
+    )
+    parser.add_argument("photos", nargs="+", metavar="PHOTO", help="JPEG, PNG, WebP or BMP file")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="write NAME.json (and what is chosen below) into DIR")
+    parser.add_argument("--json", action="store_true", help="print one JSON object per photo instead of a table")
+    parser.add_argument("--preview", action="store_true", help="write NAME.preview.png: the photo beside the character")
+    parser.add_argument("--glb", action="store_true", help="write NAME.glb: the character as glTF")
+    parser.add_argument(
+        "--models", metavar="DIR", help="model repository (default: $FACEPARAM_MODELS, then the installed)"
+    )
+    parser.add_argument("--threads", type=int, default=1, metavar="N", help="CPU threads (default: 1)")
+    options = parser.parse_args(arguments)
+    if options.out is None and (options.preview or options.glb):
+        parser.error("--preview and --glb write files: name a folder with --out DIR")
+    if options.threads < 1:
+        parser.error("--threads must be at least 1")
+    if options.out is not None:
+        try:
+            options.out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            parser.error(f"--out: {error}")
+    return options
+
+
+def _solve_all(client: FaceParamClient, options: argparse.Namespace) -> int:
+    failures = 0
+    total = len(options.photos)
+    for number, (photo, stem) in enumerate(zip(options.photos, _stems(options.photos), strict=True), 1):
+        progress = f"[{number}/{total}] " if total > 1 else ""
+        if options.json and progress and sys.stderr.isatty():
+            print(f"{progress}{photo}", file=sys.stderr)
+        try:
+            params = client.infer(photo)
+        except (InputError, FaceRejected) as error:
+            failures += 1
+            print(f"{progress}{_failure(photo, error)}", file=sys.stderr)
+            if options.json:
+                print(json.dumps({"photo": photo, "error": _error_fields(error)}), flush=True)
+            continue
+        if options.json:
+            print(json.dumps({"photo": photo, **params.to_dict()}), flush=True)
+        else:
+            print(f"{progress}{table(photo, params)}", flush=True)
+        for path in _write(params, photo, stem, options):
+            print(f"  wrote       {path}", file=sys.stderr if options.json else sys.stdout)
+    return 1 if failures else 0
+
+
+def _stems(photos: Sequence[str]) -> Iterator[str]:
+    """A file name without extension for the output of each photo: the photo's own, numbered where two are equal."""
+    taken: set[str] = set()
+    for photo in photos:
+        own = stem = Path(photo).stem or "photo"
+        number = 1
+        while stem in taken:
+            number += 1
+            stem = f"{own}-{number}"
+        taken.add(stem)
+        yield stem
+
+
+def _write(params: FaceParams, photo: str, stem: str, options: argparse.Namespace) -> list[Path]:
+    if options.out is None:
+        return []
+    written = [options.out / f"{stem}.json"]
+    write_json(written[0], params)
+    if options.glb:
+        written.append(options.out / f"{stem}.glb")
+        write_glb(written[-1], params)
+    if options.preview:
+        written.append(options.out / f"{stem}.preview.png")
+        write_preview(written[-1], params, photo)
+    return written
+
+
+def _failure(photo: str, error: FaceParamError) -> str:
+    """One line saying what was wrong, naming the photo once; a line per reason for rejected faces."""
+    message = str(error)
+    line = message if repr(photo) in message else f"{photo!r}: {message}"
+    if isinstance(error, FaceRejected):
+        line += "".join(
+            f"\n  {r.code}: {r.message} (measured {r.value:.3g}, limit {r.limit:.3g})" for r in error.reasons
+        )
+    return line
+
+
+def _error_fields(error: FaceParamError) -> dict[str, Any]:
+    rejected = error.to_dict() if isinstance(error, FaceRejected) else {}
+    return {"type": type(error).__name__, "message": str(error), **rejected}
+
+
+def table(photo: str, params: FaceParams) -> str:
+    """The short table of one photo: pose, strongest action units and sliders, styles, quality."""
+    faces = "1 face" if params.face.count == 1 else f"the main one of {params.face.count} faces"
+    rows = {
+        "pose": f"pitch {params['pitch']:+.1f}°  yaw {params['yaw']:+.1f}°  roll {params.face.roll:+.1f}°",
+        "expression": "  ".join(f"{name} {value:.2f}" for name, value in params.expression.strongest(5)),
+        "sliders": "  ".join(f"{name} {value:+.2f}" for name, value in params.identity.strongest(5)),
+        "style": "  ".join(_choice(name, choice) for name, choice in params.style.items() if not choice.colour),
+        "colours": "  ".join(_choice(name, choice) for name, choice in params.style.items() if choice.colour),
+        "quality": _quality(params),
+    }
+    lines = [f"{photo}  ({faces}, {params.timings.get('total', 0):.0f} ms)"]
+    return "\n".join([*lines, *(f"  {name:<11} {row or 'none'}" for name, row in rows.items())])
+
+
+def _choice(slot: str, choice: StyleChoice) -> str:
+    return f"{slot} {choice.option} {choice.probability:.0%}"
+
+
+def _quality(params: FaceParams) -> str:
+    import dataclasses
+
+    measures = dataclasses.asdict(params.face.quality)
+    return "  ".join(f"{name} {value:.2f}" for name, value in measures.items())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,110 @@
+"""The contract of the three models: tensor names, types and shapes.
+
+Whoever exports a model, writes its ``config.pbtxt``, runs it or tests it derives names and shapes from here. Shapes
+leave out the first axis, which is always the batch (:data:`BATCH_AXIS`, dynamic).
+
+Pixel coordinates: the centre of the first pixel is (0.5, 0.5), x to the right, y down. *Canvas* pixels are those of the
+letterboxed photo, *crop* pixels those of the aligned face.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sdk.schema import REFERENCE, Schema
+
+BATCH_AXIS = "batch"
+"""Name of the dynamic first axis in the ONNX files."""
+OPSET = 20
+"""ONNX operator set of the model files."""
+CANVAS_SIZE = 640
+"""Side of the canvas in pixels: the photo, scaled to fit, on black."""
+CROP_SIZE = 256
+"""Side of the aligned crop in pixels."""
+CROP_EYE_DISTANCE = 54.0
+"""Distance between the eye centres of a frontal face in the crop, in pixels: leaves room for hair and chin."""
+CROP_EYE_LINE = 0.48
+"""Height of the eye line in the crop, as a share of its side from the top."""
+LANDMARKS = 468
+"""Points of MediaPipe's FaceMesh."""
+MAX_FACES = 4
+"""How many candidate faces `align` reports."""
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One input or output of a model. ``dtype`` is a NumPy name; ``shape`` leaves out the batch axis."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Model:
+    """One model: its name (that of its folder in the model repository), inputs and outputs in order."""
+
+    name: str
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """Names of the inputs, in order."""
+        return tuple(tensor.name for tensor in self.inputs)
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """Names of the outputs, in order."""
+        return tuple(tensor.name for tensor in self.outputs)
+
+
+CANVAS = Tensor("canvas", "uint8", (CANVAS_SIZE, CANVAS_SIZE, 3))
+"""RGB in [0, 255], letterboxed: the photo's centre at the canvas' centre, the rest black."""
+CROP = Tensor("crop", "float32", (3, CROP_SIZE, CROP_SIZE))
+"""RGB in [0, 1]: output of `align`, input of `regressor` and `encoder`."""
+
+ALIGN = Model(
+    "align",
+    inputs=(CANVAS,),
+    outputs=(
+        CROP,
+        Tensor("mask", "float32", (1, CROP_SIZE, CROP_SIZE)),  # share of each crop pixel that lies inside the canvas
+        Tensor("landmarks", "float32", (LANDMARKS, 3)),  # crop pixels; z in the same unit, smaller is nearer
+        Tensor("transform", "float32", (2, 3)),  # canvas pixels -> crop pixels
+        Tensor("detector_score", "float32", ()),  # probability, of the main face
+        Tensor("mesh_score", "float32", ()),  # probability that the landmarks lie on a face
+        Tensor("roll", "float32", ()),  # degrees, in the canvas; > 0: the head leans to the person's own right
+        Tensor("faces", "float32", (MAX_FACES, 5)),  # x0, y0, x1, y1 in canvas pixels, score; the main face first
+    ),
+)
+
+
+def regressor(schema: Schema = REFERENCE) -> Model:
+    """The model of CN112200236A for this schema: crop -> parameters and the standard deviation of each."""
+    vectors = {"identity": len(schema.identity), "expression": len(schema.expression), "pose": len(schema.pose)}
+    values = tuple(Tensor(name, "float32", (length,)) for name, length in vectors.items())
+    sigmas = tuple(Tensor(sigma_name(name), "float32", (length,)) for name, length in vectors.items())
+    return Model("regressor", inputs=(CROP,), outputs=values + sigmas)
+
+
+def encoder(schema: Schema = REFERENCE) -> Model:
+    """The model of CN109902767B for this schema: crop -> style probabilities and its own continuous parameters."""
+    styles = tuple(Tensor(style_name(slot.name), "float32", (len(slot.options),)) for slot in schema.style)
+    return Model("encoder", inputs=(CROP,), outputs=(*styles, Tensor("identity", "float32", (len(schema.identity),))))
+
+
+def models(schema: Schema = REFERENCE) -> Mapping[str, Model]:
+    """All three models by name, in the order in which a photo passes through them."""
+    return {model.name: model for model in (ALIGN, regressor(schema), encoder(schema))}
+
+
+def sigma_name(name: str) -> str:
+    """Name of the tensor that holds the standard deviations of `name`."""
+    return f"{name}_sigma"
+
+
+def style_name(slot: str) -> str:
+    """Name of the tensor that holds the probabilities of a style slot."""
+    return f"style_{slot}"

@@ -1,0 +1,86 @@
+"""The whole line in this process: decode -> letterbox -> align -> quality -> regressor and encoder -> `FaceParams`.
+
+The same model files as in Triton, run by ONNX Runtime on the CPU. Imported when an embedded client is made.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sdk import contract
+from sdk.assemble import Tensors, face_in_photo, face_params, reject
+from sdk.face_params import FaceParams
+from sdk.image import PhotoInput, decode
+from sdk.letterbox import letterbox
+from sdk.models import ModelFiles
+from sdk.quality import count_faces, measure, reasons
+from sdk.schema import Schema
+from sdk.sessions import Session
+
+
+class EmbeddedBackend:
+    """Solves photos with the files of one model repository. Models are loaded when first needed."""
+
+    def __init__(self, files: ModelFiles, threads: int) -> None:
+        self.schema: Schema = files.schema
+        self._files = files
+        self._version: str | None = None
+        self._lock = threading.Lock()
+        models = contract.models(files.schema)
+        self._sessions = {name: Session(models[name], path, threads) for name, path in files.paths.items()}
+
+    def infer(self, photo: PhotoInput) -> FaceParams:
+        """Solve the main face of a photo; see :meth:`sdk.client.FaceParamClient.infer`."""
+        watch = Stopwatch()
+        picture = decode(photo)
+        watch.lap("decode")
+        canvas, to_canvas = letterbox(picture.pixels)
+        watch.lap("letterbox")
+        align = self._run("align", canvas)
+        watch.lap("align")
+        count = count_faces(align)
+        quality = measure(align, canvas, picture.scale / to_canvas[0, 0])
+        reject(reasons(quality), count)
+        watch.lap("quality")
+        regressor = self._run("regressor", align["crop"])
+        watch.lap("regressor")
+        encoder = self._run("encoder", align["crop"])
+        watch.lap("encoder")
+        face = face_in_photo(align, picture, to_canvas, count, quality)
+        return face_params(self.schema, regressor, encoder, face, self._model_version(), watch.total())
+
+    def close(self) -> None:
+        """Nothing to do: the models go with the last photo that another thread is still solving."""
+
+    def _run(self, name: str, tensor: NDArray[Any]) -> Tensors:
+        outputs = self._sessions[name].run(tensor[np.newaxis])
+        return {output: values[0] for output, values in outputs.items()}
+
+    def _model_version(self) -> str:
+        with self._lock:
+            if self._version is None:
+                self._version = self._files.version()
+            return self._version
+
+
+class Stopwatch:
+    """Milliseconds between laps."""
+
+    def __init__(self) -> None:
+        self._start = self._last = time.perf_counter()
+        self._laps: dict[str, float] = {}
+
+    def lap(self, name: str) -> None:
+        """End a stage."""
+        now = time.perf_counter()
+        self._laps[name] = 1e3 * (now - self._last)
+        self._last = now
+
+    def total(self) -> dict[str, float]:
+        """All laps, and `total` since the start."""
+        return {**self._laps, "total": 1e3 * (time.perf_counter() - self._start)}

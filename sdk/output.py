@@ -1,0 +1,71 @@
+"""What to do with solved faces on disk: JSON, a glTF character and a preview picture.
+
+glTF and previews come from the reference game, an optional package: it is imported when one of them is written.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from sdk.errors import MissingDependencyError
+from sdk.face_params import FaceParams
+
+if TYPE_CHECKING:
+    from sdk.image import PhotoInput
+
+
+def write_json(path: Path, params: FaceParams) -> None:
+    """Write the parameters as readable JSON."""
+    path.write_text(params.to_json(indent=1) + "\n", encoding="utf-8")
+
+
+def write_glb(path: Path, params: FaceParams) -> None:
+    """Write the face as a glTF binary: mesh, hair, colours, morph targets.
+
+    Raises:
+        MissingDependencyError: the reference game is not installed.
+    """
+    _game("gltf").write_glb(path, character(params))
+
+
+def write_preview(path: Path, params: FaceParams, photo: PhotoInput) -> None:
+    """Write one PNG: photo | character as photographed | neutral, front | neutral, three-quarter.
+
+    Raises:
+        MissingDependencyError: the reference game is not installed.
+    """
+    import cv2
+
+    from sdk.image import decode
+
+    picture = decode(photo)
+    landmarks = params.face.landmarks / picture.scale
+    sheet = _game("preview").preview(picture.pixels, character(params), landmarks=landmarks)
+    path.write_bytes(cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))[1].tobytes())
+
+
+def character(params: FaceParams) -> Any:
+    """The `game.character.Character` of these parameters.
+
+    Raises:
+        MissingDependencyError: the reference game is not installed.
+    """
+    return _game("character").Character(
+        identity=params.identity.array,
+        expression=params.expression.array,
+        pose=params.pose.array,
+        style=params.style.indices(),
+    )
+
+
+def _game(module: str) -> ModuleType:
+    import importlib
+
+    try:
+        return importlib.import_module(f"game.{module}")
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"previews and glTF files need the reference game ({error}): pip install 'faceparam[game]'", name=error.name
+        ) from error
