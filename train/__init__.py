@@ -1,0 +1,1 @@
+"""Everything that is learnt: networks, losses, data and one training loop per network."""
