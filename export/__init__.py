@@ -1,0 +1,1 @@
+"""Networks to ONNX, ONNX to TensorRT plans, and the model repository that Triton loads."""

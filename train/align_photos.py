@@ -1,0 +1,181 @@
+"""Align photos or renders: WebDataset shards in, shards of 256-pixel crops out.
+
+    python -m train.align_photos --shards lfw-train-*.tar --out aligned/photos
+    python -m train.align_photos --shards renders/renders-*.tar --out aligned/renders
+
+Photos and renders pass through the same letterbox and the same `align` graph as a player's photo does, so that the networks
+are trained on what they will see. A sample KEY becomes
+
+- ``KEY.jpg``: the crop, quality 95, 4:4:4;
+- ``KEY.json``: the sample's own fields, if it had any, and ``transform`` (2, 3) from the sample's pixels to crop pixels,
+  ``detector_score``, ``mesh_score``, ``roll``;
+- ``KEY.landmarks.npy``: FaceMesh's points, float32 (468, 3), crop pixels;
+- ``KEY.mask.png``, only where a part of the crop lies outside the photo: 255 inside;
+- for renders ``KEY.rig_landmarks.npy``, the exact points of the rig, float32 (468, 2), crop pixels, and ``KEY.png``, their labels.
+
+Samples in which no face is found are left out and counted. A run that was stopped goes on with the shards that are missing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import multiprocessing
+import os
+import tarfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from sdk.contract import CROP_SIZE
+from sdk.letterbox import letterbox
+
+ALIGN = Path(__file__).parent.parent / "model_repository/align/1/model.onnx"
+MIN_DETECTOR_SCORE, MIN_MESH_SCORE = 0.6, 0.5
+_JPEG = [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+
+Files = dict[str, bytes]
+
+
+def read_samples(path: Path) -> Iterator[tuple[str, Files]]:
+    """The samples of a shard in order: key, and extension -> bytes. Files of a sample stand side by side."""
+    key, files = "", Files()
+    with tarfile.open(path, "r:") as tar:
+        for member in tar:
+            if not member.isfile():
+                continue
+            name, _, extension = member.name.partition(".")
+            if name != key and files:
+                yield key, files
+                files = {}
+            key = name
+            files[extension] = tar.extractfile(member).read()  # type: ignore[union-attr]
+    if files:
+        yield key, files
+
+
+class ShardAligner:
+    """Aligns the samples of shards with the `align` model on one thread."""
+
+    def __init__(self, model: Path = ALIGN) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        self.session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+        self.names = [output.name for output in self.session.get_outputs()]
+
+    def align(self, files: Files) -> Files | None:
+        """The files of the aligned sample, or None where no face is found."""
+        picture = next((files[e] for e in ("jpg", "jpeg", "png") if e in files), b"")
+        image = cv2.cvtColor(cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+        canvas, to_canvas = letterbox(image)
+        outputs = dict(zip(self.names, (o[0] for o in self.session.run(None, {"canvas": canvas[None]})), strict=True))
+        if outputs["detector_score"] < MIN_DETECTOR_SCORE or outputs["mesh_score"] < MIN_MESH_SCORE:
+            return None
+        transform = _compose(outputs["transform"], to_canvas)
+        fields: dict[str, Any] = json.loads(files["json"]) if "json" in files else {}
+        fields["transform"] = np.round(transform, 6).tolist()
+        for name in ("detector_score", "mesh_score", "roll"):
+            fields[name] = round(float(outputs[name]), 4)
+        crop = np.clip(outputs["crop"].transpose(1, 2, 0) * 255 + 0.5, 0, 255).astype(np.uint8)
+        aligned = {
+            "jpg": cv2.imencode(".jpg", crop[..., ::-1], _JPEG)[1].tobytes(),
+            "landmarks.npy": _npy(outputs["landmarks"]),
+        }
+        mask = _inside(transform, image.shape[:2])
+        if mask.min() == 0:
+            aligned["mask.png"] = cv2.imencode(".png", mask)[1].tobytes()
+        if "landmarks.npy" in files:
+            points = np.load(io.BytesIO(files["landmarks.npy"]))[:, :2]
+            aligned["rig_landmarks.npy"] = _npy(points @ transform[:, :2].T + transform[:, 2])
+        if "png" in files and picture is not files["png"]:
+            labels = cv2.imdecode(np.frombuffer(files["png"], np.uint8), cv2.IMREAD_GRAYSCALE)
+            aligned["png"] = cv2.imencode(".png", _warp(labels, transform), [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
+        return aligned | {"json": json.dumps(fields, separators=(",", ":")).encode()}
+
+
+def _compose(second: NDArray[Any], first: NDArray[Any]) -> NDArray[np.float64]:
+    """The affine transform (2, 3) that applies ``first``, then ``second``."""
+    return np.column_stack([second[:, :2] @ first[:, :2], second[:, :2] @ first[:, 2] + second[:, 2]])
+
+
+def _warp(picture: NDArray[np.uint8], transform: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """Labels under the transform, nearest neighbour; 0 outside."""
+    # OpenCV counts pixels from their centres: (0, 0) is what is (0.5, 0.5) here.
+    shifted = transform.copy()
+    shifted[:, 2] += transform[:, :2] @ [0.5, 0.5] - 0.5
+    return cv2.warpAffine(picture, shifted, (CROP_SIZE, CROP_SIZE), flags=cv2.INTER_NEAREST)
+
+
+def _inside(transform: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.uint8]:
+    """255 where the crop lies inside a photo of this shape (height, width)."""
+    return _warp(np.full(shape, 255, np.uint8), transform)
+
+
+def _npy(array: NDArray[Any]) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, np.asarray(array, np.float32))
+    return buffer.getvalue()
+
+
+_aligner: ShardAligner | None = None
+
+
+def _align_shard(paths: tuple[Path, Path]) -> tuple[int, int]:
+    """Align one shard in this process. Returns how many samples were kept and left out."""
+    global _aligner
+    _aligner = _aligner or ShardAligner()
+    source, target = paths
+    unfinished = target.with_suffix(".tar.tmp")
+    kept = dropped = 0
+    with tarfile.open(unfinished, "w", format=tarfile.USTAR_FORMAT) as tar:
+        for key, files in read_samples(source):
+            aligned = _aligner.align(files)
+            kept, dropped = kept + (aligned is not None), dropped + (aligned is None)
+            for extension, data in (aligned or {}).items():
+                member = tarfile.TarInfo(f"{key}.{extension}")
+                member.size = len(data)
+                tar.addfile(member, io.BytesIO(data))
+    os.replace(unfinished, target)
+    return kept, dropped
+
+
+def align_photos(shards: Sequence[Path], out: Path, workers: int | None = None) -> tuple[int, int]:
+    """Align the shards that are missing in ``out``. Returns how many samples were kept and left out.
+
+    ``workers``: processes; the number of cores where None.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    missing = [(shard, out / shard.name) for shard in shards if not (out / shard.name).exists()]
+    if not missing:
+        return 0, 0
+    cores = workers or len(os.sched_getaffinity(0))
+    kept = dropped = 0
+    with multiprocessing.get_context("spawn").Pool(min(cores, len(missing)), cv2.setNumThreads, (1,)) as pool:
+        for shard_kept, shard_dropped in tqdm(pool.imap_unordered(_align_shard, missing), total=len(missing), unit="shard"):
+            kept, dropped = kept + shard_kept, dropped + shard_dropped
+    return kept, dropped
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--shards", type=Path, nargs="+", required=True, metavar="TAR", help="shards of photos or renders")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the aligned shards, named as theirs")
+    parser.add_argument("--workers", type=int, default=None, help="processes (default: all cores)")
+    options = parser.parse_args(arguments)
+    absent = [str(path) for path in options.shards if not path.is_file()]
+    if absent:
+        parser.error(f"no such shard: {', '.join(absent)}")
+    kept, dropped = align_photos(options.shards, options.out, options.workers)
+    print(f"{kept} samples aligned, {dropped} left out because no face was found; shards in {options.out}")
+
+
+if __name__ == "__main__":
+    main()
