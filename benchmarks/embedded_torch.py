@@ -1,0 +1,42 @@
+"""The same three networks in eager torch, for `benchmarks.embedded`.
+
+``python -m benchmarks.embedded_torch CORES REPEATS PHOTO`` prints one JSON object: milliseconds per network for one photo
+at a time. Weights do not change the time: regressor and encoder keep their random ones.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+
+def main() -> None:
+    """Time `align`, `regressor` and `encoder`."""
+    cores, repeats, photo = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
+    import torch
+
+    from benchmarks.report import milliseconds
+    from export.graphs import graphs
+    from sdk.image import decode
+    from sdk.letterbox import letterbox
+    from train.alignment import Aligner
+    from train.networks import build
+
+    torch.set_num_threads(cores)
+    canvas = torch.from_numpy(letterbox(decode(Path(photo)).pixels)[0])[None]
+    align = Aligner().eval()
+    heads = graphs(build("cpu").eval())
+    with torch.inference_mode():
+        crop = align(canvas)[0]
+        times = {"align": milliseconds(lambda: align(canvas), repeats)}
+        for name, head in heads.items():
+            times[name] = milliseconds(lambda head=head: head(crop), repeats)
+    times["total"] = [sum(stages) for stages in zip(*times.values(), strict=True)]
+    print(json.dumps({"version": torch.__version__, "times": times}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,125 @@
+"""What every benchmark needs around its numbers: timing, the machine, the commit, a table and a JSON file."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime, timezone
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def milliseconds(call: Callable[[], object], repeats: int, warm_up: int = 2) -> list[float]:
+    """Wall time of each of `repeats` calls in milliseconds, after `warm_up` calls that do not count."""
+    for _ in range(warm_up):
+        call()
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        call()
+        times.append(1e3 * (time.perf_counter() - start))
+    return times
+
+
+def summary(times: Sequence[float]) -> dict[str, float]:
+    """`median`, `p95` and `count` of a series."""
+    return {
+        "median": round(float(np.median(times)), 3),
+        "p95": round(float(np.percentile(times, 95)), 3),
+        "count": len(times),
+    }
+
+
+def machine() -> dict[str, Any]:
+    """Processor, cores, load, operating system and Python of the machine that measures."""
+    return {
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "load": round(os.getloadavg()[0], 2),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+    }
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Version of each package; "not installed" where it is not."""
+
+    def version(package: str) -> str:
+        try:
+            return metadata.version(package)
+        except metadata.PackageNotFoundError:
+            return "not installed"
+
+    return {package: version(package) for package in packages}
+
+
+def write(name: str, results: dict[str, Any], packages: Sequence[str] = ()) -> Path:
+    """Write ``results/NAME.json`` with machine, commit, date, command and versions beside the results."""
+    record = {
+        "benchmark": name,
+        "command": "python -m " + " ".join([f"benchmarks.{name}", *sys.argv[1:]]),
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "commit": _commit(),
+        "machine": machine(),
+        "versions": versions("numpy", *packages),
+        "results": results,
+    }
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    return path
+
+
+def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print a Markdown table, numbers to the right, ready for the README."""
+    cells = [[_cell(value) for value in row] for row in rows]
+    widths = [max(len(row[i]) for row in [list(header), *cells]) for i in range(len(header))]
+    numeric = [all(isinstance(row[i], int | float | None) for row in rows) for i in range(len(header))]
+
+    def line(row: Sequence[str]) -> str:
+        padded = (c.rjust(w) if n else c.ljust(w) for c, w, n in zip(row, widths, numeric, strict=True))
+        return f"| {' | '.join(padded)} |"
+
+    rule = [f"{'-' * (width - 1)}{':' if number else '-'}" for width, number in zip(widths, numeric, strict=True)]
+    print(f"\n{title}\n", line(header), line(rule), *map(line, cells), sep="\n")
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _commit() -> str:
+    """Commit of the checkout, with "+" when files differ from it."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(Path(__file__).parent), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        return git("rev-parse", "--short", "HEAD") + (
+            "+" if git("status", "--porcelain", "--untracked-files=no") else ""
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next(
+        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor()
+    )

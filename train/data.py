@@ -1,0 +1,312 @@
+"""Aligned shards -> training batches.
+
+A shard is an uncompressed tar in the WebDataset layout, written by :mod:`train.align_photos`: ``KEY.jpg`` (256 x 256
+crop), ``KEY.json``, ``KEY.landmarks.npy`` (FaceMesh, 468 x 3, crop px) and, for renders, ``KEY.rig_landmarks.npy``
+(the rig's own points, exact, 468 x 2). :class:`RenderShards` and :class:`PhotoShards` read labels into memory once
+(cached beside the shards) and pictures straight from the tar when a batch needs them, in any order.
+
+Which pictures make up step *n*, and how they are changed, depends on (seed, n) alone: training that resumes goes on
+as if it had never stopped, and torchrun's processes share one plan."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import tarfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from game.character import identity_mirror_signs, mirrored_units
+from sdk.schema import REFERENCE, Schema
+from train.augment import augment
+
+PHOTO_SCORE = 0.5
+"""FaceMesh score under which an aligned picture is not trained on."""
+
+Arrays = dict[str, npt.NDArray[Any]]
+POSE_SIGNS = np.array([1, -1], np.float32)
+GAZE_SIGNS = np.array([-1, 1], np.float32)
+
+
+class ShardError(ValueError):
+    """A folder holds no aligned shards, or a shard lacks a file. The message names it."""
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """One sample of a shard: its key and the files with it, read when asked for."""
+
+    key: str
+    offset: int
+    size: int
+    read: Callable[[str], bytes]
+
+    def json(self) -> dict[str, Any]:
+        return json.loads(self.read("json"))
+
+    def array(self, name: str) -> npt.NDArray[np.float32]:
+        return np.load(io.BytesIO(self.read(name))).astype(np.float32)
+
+
+def _entries(path: Path) -> Iterator[_Entry]:
+    with tarfile.open(path, "r:") as tar:
+        members: dict[str, dict[str, tarfile.TarInfo]] = {}
+        for member in tar:
+            key, _, extension = member.name.partition(".")
+            members.setdefault(key, {})[extension] = member
+        for key, files in members.items():
+
+            def read(extension: str, key: str = key, files: dict[str, tarfile.TarInfo] = files) -> bytes:
+                if extension not in files:
+                    raise ShardError(f"{path}: sample {key!r} has no {key}.{extension}")
+                return tar.extractfile(files[extension]).read()  # type: ignore[union-attr]
+
+            if "jpg" not in files:
+                raise ShardError(f"{path}: sample {key!r} has no {key}.jpg")
+            yield _Entry(key, files["jpg"].offset_data, files["jpg"].size, read)
+
+
+class Shards:
+    """The aligned samples of one folder: where each picture is, and the arrays of its labels."""
+
+    paths: list[Path]
+    arrays: Arrays
+
+    def __init__(self, folder: str | Path, pattern: str = "*.tar") -> None:
+        """Shards of ``folder`` whose file name matches ``pattern``; :class:`ShardError` where there are none."""
+        self.paths = sorted(Path(folder).glob(pattern))
+        if not self.paths:
+            raise ShardError(f"there are no shards {pattern} in {str(folder)!r}")
+        self.arrays = self._load(Path(folder))
+
+    def __len__(self) -> int:
+        return len(self.arrays["offset"])
+
+    @cached_property
+    def _files(self) -> list[npt.NDArray[np.uint8]]:
+        return [np.memmap(path, np.uint8, mode="r") for path in self.paths]
+
+    def picture(self, index: int) -> npt.NDArray[np.uint8]:
+        """Crop number ``index``: (256, 256, 3) uint8 RGB."""
+        start = int(self.arrays["offset"][index])
+        data = self._files[int(self.arrays["shard"][index])][start : start + int(self.arrays["size"][index])]
+        return cv2.cvtColor(cv2.imdecode(np.asarray(data), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+
+    def select(self, kept: npt.NDArray[np.bool_]) -> None:
+        """Keep only some samples."""
+        self.arrays = {name: values[kept] for name, values in self.arrays.items()}
+
+    def _load(self, folder: Path) -> Arrays:
+        """Labels from the cache beside the shards, which is made anew whenever a shard's name or size has changed."""
+        stamp = type(self).__name__ + "".join(f"{path.name} {path.stat().st_size}\n" for path in self.paths)
+        cache = folder / f"labels-{hashlib.sha256(stamp.encode()).hexdigest()[:16]}.npz"
+        if cache.is_file():
+            with np.load(cache) as stored:
+                return dict(stored)
+        arrays = self._scan()
+        temporary = cache.with_suffix(".part.npz")
+        np.savez(temporary, **arrays)
+        temporary.rename(cache)
+        return arrays
+
+    def _scan(self) -> Arrays:
+        rows: dict[str, list[Any]] = {}
+        for shard, path in enumerate(self.paths):
+            for entry in _entries(path):
+                labels = self._labels(entry)
+                if labels is None:
+                    continue
+                labels |= {"key": entry.key, "shard": shard, "offset": entry.offset, "size": entry.size}
+                for name, value in labels.items():
+                    rows.setdefault(name, []).append(value)
+        if not rows:
+            raise ShardError(f"none of the samples in {str(self.paths[0].parent)!r} can be used")
+        return {name: np.array(values) for name, values in rows.items()}
+
+    def _labels(self, entry: _Entry) -> dict[str, Any] | None:
+        """The labels of a sample, or None when it is not to be used."""
+        raise NotImplementedError
+
+
+class RenderShards(Shards):
+    """Renders: identity (N, 244), expression (N, 23), pose (N, 2) degrees, gaze (N, 2), style (N, slots) option
+    numbers, landmarks (N, 468, 2) exact, mesh_offset (N, 468, 2) float16: FaceMesh's points minus those."""
+
+    schema: Schema = REFERENCE
+
+    def _labels(self, entry: _Entry) -> dict[str, Any]:
+        fields = entry.json()
+        labels: dict[str, Any] = {
+            name: np.array(fields[name], np.float32) for name in ("identity", "expression", "pose", "gaze")
+        }
+        labels["style"] = np.array([slot.index(fields["style"][slot.name]) for slot in self.schema.style], np.int64)
+        labels["landmarks"] = entry.array("rig_landmarks.npy")
+        offset = entry.array("landmarks.npy")[:, :2] - labels["landmarks"]
+        labels["mesh_offset"] = offset.astype(np.float16)  # enough for its statistics
+        return labels
+
+
+class PhotoShards(Shards):
+    """Photos: landmarks (N, 468, 2) by FaceMesh, person (N,) names (the key before its last ``_NNNN``)."""
+
+    def _labels(self, entry: _Entry) -> dict[str, Any] | None:
+        if entry.json().get("mesh_score", 1.0) < PHOTO_SCORE:
+            return None
+        person = entry.key.rsplit("/", 1)[-1].rsplit("_", 1)[0]
+        return {"landmarks": entry.array("landmarks.npy")[:, :2], "person": person}
+
+    @cached_property
+    def person_number(self) -> npt.NDArray[np.int64]:
+        """(N,) a number per person."""
+        return np.unique(self.arrays["person"], return_inverse=True)[1]
+
+    @cached_property
+    def others(self) -> list[npt.NDArray[np.intp]]:
+        """For each photo the other photos of the same person."""
+        members: dict[int, list[int]] = {}
+        for index, person in enumerate(self.person_number):
+            members.setdefault(int(person), []).append(index)
+        return [np.array([i for i in members[int(p)] if i != k], np.intp) for k, p in enumerate(self.person_number)]
+
+
+@dataclass(frozen=True)
+class BatchSize:
+    """Pictures per process and step. ``photos`` is even: they come in pairs, two photos of one person or one photo
+    twice."""
+
+    renders: int
+    photos: int
+
+
+class Batches(Dataset[dict[str, Tensor]]):
+    """Item *n* is the batch of step *n* (for this rank): a dict of tensors.
+
+    ``crop`` uint8 (R + P, 256, 256, 3), renders first. Renders: ``identity`` (R, 244), ``expression``, ``pose``
+    (degrees), ``gaze``, ``style`` (R, slots), ``landmarks`` (R, 468, 2). Photos: ``photo_landmarks`` (P, 468, 2)
+    FaceMesh, ``person`` (P,), ``mirrored`` (P,) bool, ``photo`` (P,) number of the photo and, where their styles were
+    measured, ``evidence`` (P, options of all slots side by side). Neighbours 2k and 2k + 1 of the photos are a pair.
+    """
+
+    def __init__(
+        self,
+        renders: RenderShards,
+        photos: PhotoShards,
+        size: BatchSize,
+        seed: int,
+        landmark_mirror: npt.NDArray[np.intp],
+        evidence: npt.NDArray[np.float32] | None = None,
+        rank: int = 0,
+        world: int = 1,
+        change: bool = True,
+    ) -> None:
+        self.renders, self.photos, self.size, self.seed = renders, photos, size, seed
+        self.landmark_mirror, self.evidence = landmark_mirror, evidence
+        self.rank, self.world, self.change = rank, world, change
+        self.identity_signs, self.unit_mirror = identity_mirror_signs(), mirrored_units()
+
+    def __getitem__(self, step: int) -> dict[str, Tensor]:
+        turn = step * self.world + self.rank
+        rng = np.random.default_rng((self.seed, turn))
+        renders = [self._render(i, rng) for i in self._order(len(self.renders), turn, self.size.renders, 1)]
+        firsts = self._order(len(self.photos), turn, self.size.photos // 2, 2)
+        photos = [photo for first in firsts for photo in self._pair(int(first), rng)]
+        batch = {name: np.stack([row[name] for row in renders]) for name in renders[0] if name != "crop"}
+        if photos:
+            batch |= {name: np.stack([row[name] for row in photos]) for name in photos[0] if name != "crop"}
+        batch["crop"] = np.stack([row["crop"] for row in renders + photos])
+        return {name: torch.from_numpy(values) for name, values in batch.items()}
+
+    def _order(self, count: int, turn: int, take: int, stream: int) -> npt.NDArray[np.intp]:
+        """The ``take`` samples of this turn from an endless series of shuffles of ``count``."""
+        places = np.arange(turn * take, (turn + 1) * take)
+        order = np.empty(take, np.intp)
+        for epoch in np.unique(places // count):
+            shuffle = _shuffle(count, self.seed, stream, int(epoch))
+            inside = places // count == epoch
+            order[inside] = shuffle[places[inside] % count]
+        return order
+
+    def _crop(
+        self, shards: Shards, index: int, landmarks: npt.NDArray[np.float32], rng: np.random.Generator, mirror: bool
+    ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
+        crop = shards.picture(index)
+        if not self.change:
+            return crop, landmarks
+        crop, matrix = augment(crop, rng, mirror)
+        landmarks = landmarks @ matrix[:, :2].T + matrix[:, 2]
+        return crop, (landmarks[self.landmark_mirror] if mirror else landmarks).astype(np.float32)
+
+    def _render(self, index: int, rng: np.random.Generator) -> Arrays:
+        labels = {
+            name: self.renders.arrays[name][index] for name in ("identity", "expression", "pose", "gaze", "style")
+        }
+        mirror = self.change and rng.random() < 0.5
+        crop, landmarks = self._crop(self.renders, index, self.renders.arrays["landmarks"][index], rng, mirror)
+        if mirror:
+            labels["identity"] = labels["identity"] * self.identity_signs
+            labels["expression"] = labels["expression"][self.unit_mirror]
+            labels["pose"], labels["gaze"] = labels["pose"] * POSE_SIGNS, labels["gaze"] * GAZE_SIGNS
+        return {"crop": crop, "landmarks": landmarks, **labels}
+
+    def _pair(self, first: int, rng: np.random.Generator) -> list[Arrays]:
+        """A photo, and another of the same person where there is one, else itself in the mirror."""
+        others = self.photos.others[first]
+        mirror = bool(self.change and rng.random() < 0.5)
+        if len(others) and rng.random() < 0.7:
+            return [self._photo(first, rng, mirror), self._photo(int(rng.choice(others)), rng, mirror)]
+        return [self._photo(first, rng, mirror), self._photo(first, rng, not mirror and self.change)]
+
+    def _photo(self, index: int, rng: np.random.Generator, mirror: bool) -> Arrays:
+        crop, landmarks = self._crop(self.photos, index, self.photos.arrays["landmarks"][index], rng, mirror)
+        row: Arrays = {
+            "crop": crop,
+            "photo_landmarks": landmarks,
+            "person": np.int64(self.photos.person_number[index]),
+            "photo": np.int64(index),
+            "mirrored": np.bool_(mirror),
+        }
+        if self.evidence is not None:
+            row["evidence"] = self.evidence[index]
+        return row
+
+    def __len__(self) -> int:
+        return 2**40
+
+    def loader(self, first: int, steps: int, workers: int) -> DataLoader[dict[str, Tensor]]:
+        """Batches of steps ``first`` .. ``first + steps - 1``, made in ``workers`` processes beside the training."""
+        return DataLoader(
+            self,
+            batch_size=None,
+            sampler=range(first, first + steps),
+            num_workers=workers,
+            prefetch_factor=4 if workers else None,
+        )
+
+
+def _shuffle(count: int, seed: int, stream: int, epoch: int) -> npt.NDArray[np.intp]:
+    key = (count, seed, stream, epoch)
+    if key not in _shuffles:
+        if len(_shuffles) > 8:
+            _shuffles.clear()
+        _shuffles[key] = np.random.default_rng((seed, stream, epoch)).permutation(count)
+    return _shuffles[key]
+
+
+_shuffles: dict[tuple[int, int, int, int], npt.NDArray[np.intp]] = {}
+
+
+def to_float(crop: Tensor) -> Tensor:
+    """uint8 (B, 256, 256, 3) -> float32 (B, 3, 256, 256) in [0, 1], channels last in memory (the layout of both,
+    unchanged)."""
+    return crop.permute(0, 3, 1, 2).float().mul_(1 / 255)

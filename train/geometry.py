@@ -1,0 +1,260 @@
+"""Geometry that training needs: linear spaces of landmarks and identities, the landmark rig, similarity fits.
+
+Nothing here is learnt by gradient: every number comes from the rig or from statistics of the training set.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from game.camera import Camera
+from game.rig import PARTS, Rig
+from sdk.contract import CROP_SIZE, LANDMARKS
+from train.data import PhotoShards, RenderShards
+from train.networks import POSE_UNIT, FaceNet, Spaces
+from train.rig import TorchRig
+
+FloatArray = npt.NDArray[np.floating]
+MM_PER_DM = 100.0
+SPACE_SAMPLE = 12000
+"""Samples of each kind from which linear spaces and conventions are fitted."""
+JITTER = 1.5
+"""Pixels by which augmentation moves landmarks, on average (see :mod:`train.augment`)."""
+
+
+def face_vertices(rig: Rig) -> npt.NDArray[np.intp]:
+    """Vertices over which identity is measured: the skin of the head, without neck, inside of the mouth, lashes and
+    eyes."""
+    skin = (rig.vertex_part == PARTS.index("skin")) & (rig.masks["neck"] < 0.5) & (rig.masks["mouth_interior"] < 0.5)
+    chin = rig.landmarks(rig.base)[152, 1]
+    return np.flatnonzero(skin & (rig.base[:, 1] > chin - 0.15))
+
+
+def identity_metric(rig: Rig) -> npt.NDArray[np.float64]:
+    """(244, 244) Gram matrix G: ``d @ G @ d`` is the mean squared vertex displacement in mm^2 of a slider difference
+    d."""
+    basis = (
+        rig.identity_basis[:, face_vertices(rig)].reshape(len(rig.identity_basis), -1).astype(np.float64) * MM_PER_DM
+    )
+    return 3.0 * basis @ basis.T / basis.shape[1]
+
+
+@dataclass(frozen=True, eq=False)
+class IdentitySpace:
+    """Principal coefficients of identity in the millimetre metric.
+
+    ``mean`` (244,); ``encode`` (244, K): code = (identity - mean) @ encode, of unit variance; ``basis`` (K, 244):
+    identity = mean + code @ basis; ``variance`` (K,): mean squared displacement in mm^2 per unit of code;
+    ``residual`` (244,): standard deviation left over."""
+
+    mean: FloatArray
+    encode: FloatArray
+    basis: FloatArray
+    variance: FloatArray
+    residual: FloatArray
+
+    @classmethod
+    def fit(cls, identities: FloatArray, metric: FloatArray, codes: int) -> IdentitySpace:
+        """From samples (N, 244). The way back is the linear regression of sliders on codes, so sliders that hardly show
+        take the values that go with what does show."""
+        mean = identities.mean(0, dtype=np.float64)
+        centred = identities - mean
+        covariance = centred.T @ centred / len(identities)
+        root = _square_root(metric)
+        values, vectors = np.linalg.eigh(root @ covariance @ root)
+        order = values.argsort()[::-1][:codes]
+        variance = np.maximum(values[order], 1e-9)
+        encode = root @ vectors[:, order] / np.sqrt(variance)
+        basis = (covariance @ encode).T
+        residual = np.sqrt(np.maximum(np.diag(covariance) - (basis**2).sum(0), 0))
+        return cls(mean, encode, basis, variance, residual)
+
+    def install(self, spaces: Spaces) -> None:
+        """Copy into a network's buffers."""
+        for name, value in (
+            ("identity_mean", self.mean), ("identity_basis", self.basis), ("identity_residual", self.residual),
+        ):  # fmt: skip
+            getattr(spaces, name).copy_(torch.from_numpy(np.asarray(value, np.float32)))
+
+
+def _square_root(matrix: FloatArray) -> npt.NDArray[np.float64]:
+    values, vectors = np.linalg.eigh(matrix)
+    return (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
+
+
+@dataclass(frozen=True, eq=False)
+class LandmarkSpace:
+    """Principal coefficients of dense landmarks in crop pixels: ``mean`` (936,), ``basis`` (L, 936), ``scale`` (L,)."""
+
+    mean: FloatArray
+    basis: FloatArray
+    scale: FloatArray
+
+    @classmethod
+    def fit(cls, landmarks: FloatArray, codes: int, jitter: float, rng: np.random.Generator) -> LandmarkSpace:
+        """From samples (N, 468, 2), each also mirrored by the caller. ``jitter``: each sample is moved, turned and
+        scaled at random by about so many pixels at the face's edge, as augmentation does: alignment has removed just
+        these directions from the data."""
+        centre = CROP_SIZE / 2
+        shift = rng.normal(0, jitter, (len(landmarks), 1, 2))
+        a, b = rng.normal(0, jitter / 60, (2, len(landmarks), 1))
+        x, y = landmarks[..., 0] - centre, landmarks[..., 1] - centre
+        moved = np.stack([x + a * x - b * y, y + b * x + a * y], -1) + centre + shift
+        flat = moved.reshape(len(moved), -1)
+        mean = flat.mean(0)
+        covariance = (flat - mean).T @ (flat - mean) / len(flat)
+        values, vectors = np.linalg.eigh(covariance)
+        order = values.argsort()[::-1][:codes]
+        return cls(mean, vectors[:, order].T, np.sqrt(np.maximum(values[order], 1e-6)))
+
+    def install(self, spaces: Spaces) -> None:
+        """Copy into a network's buffers."""
+        for name, value in (
+            ("landmark_mean", self.mean), ("landmark_basis", self.basis), ("landmark_scale", self.scale),
+        ):  # fmt: skip
+            getattr(spaces, name).copy_(torch.from_numpy(np.asarray(value, np.float32)))
+
+
+class LandmarkRig(nn.Module):
+    """Parameters -> the picture of the rig's 468 landmarks, batched and differentiable."""
+
+    def __init__(self, rig: Rig) -> None:
+        super().__init__()
+        self.rig = TorchRig(rig)
+        self.camera = Camera.portrait().position
+
+    def forward(self, identity: Tensor, expression: Tensor, pose: Tensor) -> Tensor:
+        """(B, 244), (B, 23), (B, 2) in units of 30 degrees -> (B, 468, 2): the default camera's picture, y down, up
+        to scale and place."""
+        points = self.rig.landmarks(self.rig.vertices(identity, expression, pose * POSE_UNIT))
+        x, y, z = self.camera
+        depth = 1 - points[..., 2] / z
+        return torch.stack([(points[..., 0] - x) / depth, (y - points[..., 1]) / depth], -1)
+
+
+def fit_similarity(points: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """Points (B, N, 2) moved, turned and scaled onto ``target`` (B, N, 2) by weighted least squares, ``weight`` (N,)
+    or (B, N).
+
+    Closed form, differentiable in both.
+    """
+    share = (weight / weight.sum(-1, keepdim=True)).expand(points.shape[:2])[..., None]
+    centre, goal = (share * points).sum(1, keepdim=True), (share * target).sum(1, keepdim=True)
+    a, b = points - centre, target - goal
+    size = (share * a * a).sum((1, 2)).clamp_min(1e-12)
+    cosine = (share * a * b).sum((1, 2)) / size
+    sine = (share[..., 0] * (a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0])).sum(1) / size
+    matrix = torch.stack([cosine, -sine, sine, cosine], 1).view(-1, 2, 2)
+    return a @ matrix.transpose(1, 2) + goal
+
+
+class LandmarkConvention(nn.Module):
+    """What separates FaceMesh's points from the rig's on the same face: a mean offset per landmark that turns with
+    the head, and how far FaceMesh strays around it. Measured on renders, where both are known, so that it holds no
+    person's shape.
+
+    ``offset``: (3, 468, 2) crop px for 1, sin(pitch), sin(yaw). ``reliability``: (468,) weights with mean 1.
+    """
+
+    offset: Tensor
+    reliability: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("offset", torch.zeros(3, LANDMARKS, 2))
+        self.register_buffer("reliability", torch.ones(LANDMARKS))
+
+    @classmethod
+    def fit(cls, rig_points: FloatArray, mesh_points: FloatArray, pose: FloatArray) -> LandmarkConvention:
+        """From renders: both kinds of points (N, 468, 2) in crop px, and poses (N, 2) in degrees. Renders on which
+        FaceMesh lost the face (median distance over 8 px) do not count."""
+        difference = mesh_points - rig_points
+        kept = np.median(np.linalg.norm(difference, axis=-1), 1) < 8
+        difference, angle = difference[kept], np.deg2rad(pose[kept])
+        features = np.stack([np.ones(len(angle)), np.sin(angle[:, 0]), np.sin(angle[:, 1])], 1)
+        offset, *_ = np.linalg.lstsq(features, difference.reshape(len(difference), -1), rcond=None)
+        left = difference - (features @ offset).reshape(difference.shape)
+        spread = np.sqrt(np.median((left**2).sum(-1), 0) / 1.386)  # per axis, from the median of a 2-D normal
+        reliability = 1 / np.maximum(spread, 0.8) ** 2
+        convention = cls()
+        convention.offset.copy_(torch.from_numpy(offset.reshape(3, LANDMARKS, 2).astype(np.float32)))
+        convention.reliability.copy_(torch.from_numpy((reliability / reliability.mean()).astype(np.float32)))
+        return convention
+
+    def forward(self, pose: Tensor) -> Tensor:
+        """Pose (B, 2) in units of 30 degrees -> offsets (B, 468, 2) in crop px, FaceMesh minus rig."""
+        angle = torch.deg2rad(pose.clamp(-3, 3) * POSE_UNIT)
+        features = torch.cat([torch.ones_like(angle[:, :1]), angle.sin()], 1)
+        return torch.einsum("bf,fnc->bnc", features, self.offset)
+
+
+def mirrored_landmarks(rig: Rig) -> npt.NDArray[np.intp]:
+    """(468,) for each FaceMesh landmark the number of its mirror image, from the base face's symmetry."""
+    points = rig.landmarks(rig.base)
+    distance = np.linalg.norm(points[:, None] * [-1, 1, 1] - points[None], axis=-1)
+    return distance.argmin(1)
+
+
+@dataclass(frozen=True, eq=False)
+class Metric:
+    """How codes are compared. encoder: (244, K) of :class:`train.geometry.IdentitySpace`; identity_weight: (K,) and
+    landmark_weight: (L,), both summing to 1: shares of visible variance, flattened so that small components count
+    too."""
+
+    encoder: Tensor
+    identity_weight: Tensor
+    landmark_weight: Tensor
+
+    @classmethod
+    def of(cls, encoder: Tensor, identity_variance: Tensor, landmark_scale: Tensor) -> Metric:
+        """identity_variance: (K,) mm^2 per squared unit of code; landmark_scale: (L,) px per unit of code."""
+        identity, landmarks = identity_variance**0.7, landmark_scale**0.7
+        return cls(encoder, identity / identity.sum(), landmarks / landmarks.sum())
+
+    def encode(self, identity: Tensor, spaces: Spaces) -> Tensor:
+        """Sliders (B, 244) -> code (B, K)."""
+        return (identity - spaces.identity_mean) @ self.encoder
+
+
+class Geometry(nn.Module):
+    """The fixed maps of one training run, kept in its checkpoint: codes of identity, their metric, FaceMesh's
+    convention."""
+
+    encoder: Tensor
+    identity_variance: Tensor
+
+    def __init__(self, network: FaceNet) -> None:
+        super().__init__()
+        codes, identity = network.spaces.identity_basis.shape
+        self.register_buffer("encoder", torch.zeros(identity, codes))
+        self.register_buffer("identity_variance", torch.ones(codes))
+        self.convention = LandmarkConvention()
+
+    def fit(self, network: FaceNet, rig: Rig, renders: RenderShards, photos: PhotoShards) -> None:
+        """Measure everything from the training set and install the network's linear spaces."""
+        rng = np.random.default_rng(0)
+        preset, arrays = network.preset, renders.arrays
+        space = IdentitySpace.fit(arrays["identity"], identity_metric(rig), preset.identity_codes)
+        space.install(network.spaces)
+        self.encoder.copy_(torch.from_numpy(space.encode.astype(np.float32)))
+        self.identity_variance.copy_(torch.from_numpy(space.variance.astype(np.float32)))
+        chosen = rng.permutation(len(renders))[:SPACE_SAMPLE]
+        landmarks = arrays["landmarks"][chosen]
+        self.convention = LandmarkConvention.fit(
+            landmarks, landmarks + arrays["mesh_offset"][chosen], arrays["pose"][chosen]
+        )
+        offset = self.convention.offset[0].numpy()
+        of_photos = photos.arrays["landmarks"][rng.permutation(len(photos))[:SPACE_SAMPLE]] - offset
+        both = np.concatenate([landmarks, of_photos])
+        mirrored = (both * [-1, 1] + [CROP_SIZE, 0])[:, mirrored_landmarks(rig)]
+        LandmarkSpace.fit(np.concatenate([both, mirrored]), preset.landmark_codes, JITTER, rng).install(network.spaces)
+        network.points.expect(network.spaces.landmark_mean.unflatten(0, (-1, 2)))
+
+    def metric(self, network: FaceNet) -> Metric:
+        """How the losses compare codes."""
+        return Metric.of(self.encoder, self.identity_variance, network.spaces.landmark_scale)

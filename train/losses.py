@@ -1,0 +1,200 @@
+"""What the face network is trained for.
+
+On renders everything is known. On photos FaceMesh's landmarks are known, and who is who; the rig, which is linear in
+its sliders, carries landmark errors back to the parameters, and priors keep it from explaining a face by a
+caricature. Every loss is a mean over its batch and every weight stands in :class:`Weights` with its reason."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from sdk.schema import EXPRESSION, Schema
+from train.geometry import LandmarkConvention, LandmarkRig, Metric, fit_similarity
+from train.networks import ANCHORS, POSE_UNIT, FaceNet, Predictions, Spaces
+
+EXCLUSIVE = (
+    ("jaw_left", "jaw_right"), ("mouth_left", "mouth_right"), ("eye_close_left", "upper_lid_raise"),
+    ("eye_close_right", "upper_lid_raise"), ("mouth_open", "lip_press"), ("smile", "lip_corner_depress"),
+)  # fmt: skip
+"""Pairs of action units that undo each other: both at once is the same face twice (CN112200236A [0103])."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Weights of the losses. Errors are in units that make 1 a large error, so weights compare."""
+
+    anchors: float = 2.0  # L1 in 8 px: brings the heatmaps to their places, all else reads there
+    landmarks: float = 4.0  # largest single gain on photos: the intermediate target
+    expression: float = 20.0  # units are mostly 0, their mean square is small (about .03): 20 makes it count
+    agreement: float = 0.6  # 1 - concordance per unit: the mean square alone shrinks rare units towards 0
+    pose: float = 4.0  # units of 30 degrees
+    gaze: float = 0.5  # auxiliary: parts lids from eyes
+    identity: float = 2.0  # in squared mm relative to the variance, partly whitened
+    styles: float = 0.25  # seven cross-entropies that fit easily: kept from dominating
+    photo_landmarks: float = 3.0  # below the exact ones: FaceMesh has its own errors
+    photo_rig: float = 0.5  # robust px^2: geometry of photos; more lets brows and smiles drift
+    photo_prior: float = 0.02  # Mahalanobis: about one landmark pixel per standard deviation
+    photo_bounds: float = 0.5  # action units outside [0, 1] are no faces
+    photo_quiet: float = 0.05  # most units of most photos rest: what identity can explain is identity
+    photo_exclusive: float = 0.1  # [0103]
+    photo_same: float = 0.3  # two photos of one person, one identity; others, others
+    photo_mirror: float = 1.0  # a mirrored photo has mirrored expression and pose: free consistency
+    photo_styles: float = 0.5  # measured, not known: the evidence is soft by itself
+    uncertainty: float = 0.1  # reads detached features, so it disturbs nothing
+
+
+def render_losses(network: FaceNet, said: Predictions, batch: dict[str, Tensor], metric: Metric) -> dict[str, Tensor]:
+    """Losses of R renders against their exact labels (fields of :class:`train.data.Batches`)."""
+    spaces = network.spaces
+    expression, pose = batch["expression"], batch["pose"] / POSE_UNIT
+    code = metric.encode(batch["identity"], spaces)
+    truth = torch.cat([code, expression, pose], 1)
+    means = torch.cat([said.identity_code, said.expression, said.pose], 1).detach()
+    return {
+        "anchors": anchor_loss(said.anchors, batch["landmarks"]),
+        "landmarks": landmark_loss(said, spaces, batch["landmarks"], metric.landmark_weight),
+        "expression": functional.mse_loss(said.expression, expression),
+        "agreement": (1 - concordance(said.expression, expression)).mean(),
+        "pose": functional.mse_loss(said.pose, pose),
+        "gaze": functional.mse_loss(said.gaze, batch["gaze"]),
+        "identity": ((said.identity_code - code).square() * metric.identity_weight).sum(1).mean(),
+        "styles": style_loss(said.styles, batch["style"], network.schema),
+        "uncertainty": gaussian_nll(truth, means, said.log_sigma),
+    }
+
+
+def photo_losses(
+    network: FaceNet,
+    said: Predictions,
+    batch: dict[str, Tensor],
+    metric: Metric,
+    rig: LandmarkRig,
+    convention: LandmarkConvention,
+    mirror: MirrorMap,
+) -> dict[str, Tensor]:
+    """Losses of P photos against FaceMesh's landmarks, priors, each other and their measured styles."""
+    spaces, target = network.spaces, batch["photo_landmarks"]
+    reliable = convention.reliability
+    offset = convention(said.pose.detach())
+    identity = spaces.identity(said.identity_code)
+    drawn = fit_similarity(rig(identity, said.expression, said.pose), target - offset, reliable)
+    losses = {
+        "anchors": anchor_loss(said.anchors, target - offset),
+        "photo_landmarks": landmark_loss(said, spaces, target - offset, metric.landmark_weight),
+        "photo_rig": robust_distance(drawn, target - offset, reliable),
+        "photo_prior": said.identity_code.square().mean(),
+        "photo_bounds": out_of_range(said.expression),
+        "photo_quiet": said.expression.abs().mean(),
+        "photo_exclusive": exclusive(said.expression),
+        "photo_same": same_person(identity, batch["person"]),
+        "photo_mirror": mirror.disagreement(said, batch),
+    }
+    if "evidence" in batch:
+        losses["photo_styles"] = evidence_loss(said.styles, batch["evidence"])
+    return losses
+
+
+def total(losses: dict[str, Tensor], weights: Weights) -> Tensor:
+    """Weighted sum."""
+    return torch.stack([getattr(weights, name) * value for name, value in losses.items()]).sum()
+
+
+def anchor_loss(anchors: Tensor, landmarks: Tensor) -> Tensor:
+    """Mean distance per axis of the heatmaps' points (B, A, 2) from their landmarks (B, 468, 2), in units of 8 px."""
+    return functional.smooth_l1_loss(anchors / 8, landmarks[:, list(ANCHORS)] / 8, beta=0.1)
+
+
+def landmark_loss(said: Predictions, spaces: Spaces, landmarks: Tensor, weight: Tensor) -> Tensor:
+    """Squared error of the landmark code, each coefficient bounded at 3 standard deviations (a lost face must not
+    shout)."""
+    error = said.landmark_code - spaces.landmark_code(landmarks)
+    return (error.square().clamp(max=9) * weight).sum(1).mean()
+
+
+def concordance(said: Tensor, truth: Tensor) -> Tensor:
+    """Lin's concordance per column of (B, N): 1 for agreement in pattern, level and spread; what ICC measures."""
+    a, b = said - said.mean(0), truth - truth.mean(0)
+    covariance = (a * b).mean(0)
+    spread = a.square().mean(0) + b.square().mean(0) + (said.mean(0) - truth.mean(0)).square()
+    return (2 * covariance + 1e-3) / (spread + 1e-3)
+
+
+def gaussian_nll(truth: Tensor, means: Tensor, log_sigma: Tensor) -> Tensor:
+    """Negative log likelihood of ``truth`` (B, N) with standard deviations exp(log_sigma), those kept above e^-5."""
+    log_sigma = log_sigma.clamp(min=-5, max=3)
+    return (0.5 * ((truth - means) * torch.exp(-log_sigma)).square() + log_sigma).mean()
+
+
+def style_loss(logits: dict[str, Tensor], style: Tensor, schema: Schema) -> Tensor:
+    """Cross-entropy over the slots (CN109902767B [0064], formula 3), labels smoothed; ``style`` (B, slots) option
+    numbers."""
+    terms = [
+        functional.cross_entropy(logits[slot.name], style[:, k], label_smoothing=0.05)
+        for k, slot in enumerate(schema.style)
+    ]
+    return torch.stack(terms).sum()
+
+
+def evidence_loss(logits: dict[str, Tensor], evidence: Tensor) -> Tensor:
+    """-log of the probability that the network gives to what was measured, summed over the slots.
+
+    ``evidence`` (B, options of all slots side by side): P(measurement | option) up to a factor per slot. Options that
+    measure alike are not told apart by it: the network divides its probability among them as it sees fit."""
+    sizes = [values.shape[1] for values in logits.values()]
+    terms = [
+        -(values.log_softmax(1) + seen.log()).logsumexp(1).mean()
+        for values, seen in zip(logits.values(), evidence.split(sizes, 1), strict=True)
+    ]
+    return torch.stack(terms).sum()
+
+
+def robust_distance(points: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """Pseudo-Huber distance of (B, 468, 2) px, quadratic under about 3 px, weighted (468,)."""
+    distance = torch.sqrt(1 + (points - target).square().sum(2) / 8) - 1
+    return (distance * weight).mean()
+
+
+def out_of_range(expression: Tensor) -> Tensor:
+    """How far action units (B, 23) leave [0, 1], squared."""
+    return (functional.relu(-expression) + functional.relu(expression - 1)).square().sum(1).mean()
+
+
+def exclusive(expression: Tensor) -> Tensor:
+    """Product of units that exclude each other (CN112200236A [0103])."""
+    first, second = zip(*((EXPRESSION.index(a), EXPRESSION.index(b)) for a, b in EXCLUSIVE), strict=True)
+    return (functional.relu(expression[:, list(first)]) * functional.relu(expression[:, list(second)])).sum(1).mean()
+
+
+def same_person(identity: Tensor, person: Tensor, temperature: float = 0.15) -> Tensor:
+    """Contrast of identities (B, 244): each photo should be nearer to those of its person than to others.
+
+    Distances are squared and relative to the batch's mean, so the loss can be lowered neither by inflating nor by
+    shrinking the space. ``person`` (B,) numbers; photos come in pairs, so each has at least one partner."""
+    squared = (identity[:, None] - identity[None]).square().sum(2)
+    self_pair = torch.eye(len(identity), dtype=torch.bool, device=identity.device)
+    scale = squared[~self_pair].mean().detach().clamp_min(1e-8)
+    logits = (-squared / (scale * temperature)).masked_fill(self_pair, -1e9)
+    partner = (person[:, None] == person[None]) & ~self_pair
+    likelihood = logits.log_softmax(1)
+    return -((likelihood * partner).sum(1) / partner.sum(1).clamp_min(1)).mean()
+
+
+@dataclass(frozen=True, eq=False)
+class MirrorMap:
+    """units: (23,) index of each action unit's mirror image."""
+
+    units: Tensor
+
+    def disagreement(self, said: Predictions, batch: dict[str, Tensor]) -> Tensor:
+        """Mean squared difference of expression and pose between the two members of a pair that are one photo, once
+        mirrored."""
+        even, odd = batch["photo"][0::2], batch["photo"][1::2]
+        pair = ((even == odd) & (batch["mirrored"][0::2] != batch["mirrored"][1::2])).float()
+        expression = said.expression[0::2] - said.expression[1::2][:, self.units]
+        pose = said.pose[0::2] - said.pose[1::2] * said.pose.new_tensor([1.0, -1.0])
+        error = 5 * expression.square().mean(1) + pose.square().mean(1)
+        return (error * pair).sum() / pair.sum().clamp_min(1)

@@ -1,0 +1,246 @@
+"""Styles and colours of photos, measured from their own pixels.
+
+Styles learnt on renders alone do not carry over to photos. So each aligned picture, photo or render, is *measured*:
+robust Lab medians of skin, lips, hair and eyes, how much scalp shows, whether hair hangs beside the jaw, how dark and
+rough the beard region is against the cheeks, how dark and thick the brows are. On renders the true options are known,
+which gives for every option the distribution of the measurements (a Gaussian per option with a pooled covariance); on
+photos that yields the *evidence* for each option, P(measurements | option) relative to the best one. Training then
+asks that the network's probabilities agree with it. The evidence is soft: styles that look alike to these rulers stay
+equally likely, and the network decides among them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from sdk.contract import CROP_EYE_DISTANCE, CROP_SIZE
+from sdk.schema import REFERENCE, Schema
+from train.data import PhotoShards, RenderShards, Shards
+
+FloatArray = npt.NDArray[np.float32]
+
+CHEEKS = ((117, 118, 101, 36, 205, 187, 123, 116), (346, 347, 330, 266, 425, 411, 352, 345))
+FOREHEAD = (109, 10, 338, 337, 9, 108)
+LIPS = (61, 40, 37, 0, 267, 270, 291, 321, 314, 17, 84, 91)
+LIPS_INSIDE = (78, 82, 13, 312, 308, 317, 14, 87)
+MOUSTACHE = (167, 164, 393, 269, 267, 0, 37, 39)
+CHIN = (182, 83, 18, 313, 406, 369, 377, 152, 148, 140)
+JAWS = ((215, 138, 135, 169, 136, 172, 58), (435, 367, 364, 394, 365, 397, 288))
+BROWS = (((70, 63, 105, 66, 107), (46, 53, 52, 65, 55)), ((300, 293, 334, 296, 336), (276, 283, 282, 295, 285)))
+EYES = ((33, 133, 159, 145), (263, 362, 386, 374))
+TOP, CHIN_TIP = 10, 152
+EAR_SIDES = (234, 454)
+"""FaceMesh numbers of the regions."""
+
+STRICTNESS = 0.5
+"""Share of the log likelihood that is believed: the measurements are correlated and photos are not renders."""
+FLOOR = 0.03
+"""Least evidence of any option, relative to the best: the rulers are sometimes wrong."""
+RENDER_SAMPLE = 4000
+"""Renders measured to learn what each option measures like."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Picture:
+    """A crop in Lab, its grey texture, and the skin found on it."""
+
+    lab: FloatArray  # (256, 256, 3): L in 0..100, a and b
+    rough: FloatArray  # (256, 256): local contrast of L
+    skin: FloatArray  # (3,): median of cheeks and forehead
+    points: FloatArray  # (468, 2)
+
+    @classmethod
+    def of(cls, image: npt.NDArray[np.uint8], points: FloatArray) -> _Picture:
+        lab = cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2Lab)
+        rough = np.abs(lab[..., 0] - cv2.GaussianBlur(lab[..., 0], (0, 0), 2.5))
+        patches = [_pixels(lab, points[list(ids)]) for ids in (*CHEEKS, FOREHEAD)]
+        # The lighter half: shadow, hair and glasses darken skin, little lightens it.
+        skin = np.concatenate([p[p[:, 0] >= np.median(p[:, 0])] for p in patches if len(p)] or [lab.reshape(-1, 3)])
+        return cls(lab, cv2.blur(rough, (5, 5)), np.median(skin, 0), points)
+
+    def difference(self, polygon: FloatArray) -> FloatArray:
+        """(4,) median L, a, b of a region minus the skin's, and its roughness."""
+        pixels, rough = _pixels(self.lab, polygon), _pixels(self.rough, polygon)
+        if not len(pixels):
+            return np.zeros(4, np.float32)
+        return np.append(np.median(pixels, 0) - self.skin, np.median(rough)).astype(np.float32)
+
+    def skin_like(self) -> npt.NDArray[np.bool_]:
+        """(256, 256) pixels that could be this face's skin."""
+        d = self.lab - self.skin
+        return (np.abs(d[..., 0]) < 22) & (np.hypot(d[..., 1], d[..., 2]) < 12) & (self.rough < 2.5)
+
+
+def _pixels(channels: FloatArray, polygon: FloatArray) -> FloatArray:
+    """Pixels of (256, 256, C) inside a polygon (N, 2): (M, C)."""
+    mask = np.zeros((CROP_SIZE, CROP_SIZE), np.uint8)
+    cv2.fillPoly(mask, [np.round(polygon - 0.5).astype(np.int32)], 1)
+    return channels[mask > 0]
+
+
+def _box(x0: float, y0: float, x1: float, y1: float) -> tuple[slice, slice]:
+    def clip(v: float) -> int:
+        return int(np.clip(round(v), 0, CROP_SIZE))
+
+    return slice(clip(y0), max(clip(y1), clip(y0) + 1)), slice(clip(x0), max(clip(x1), clip(x0) + 1))
+
+
+def measure(image: npt.NDArray[np.uint8], landmarks: FloatArray) -> dict[str, FloatArray]:
+    """Measurements per style slot of one aligned crop (256, 256, 3) uint8 RGB with FaceMesh landmarks (468, 2) in its
+    pixels."""
+    picture = _Picture.of(image, np.asarray(landmarks, np.float32))
+    hair, hair_lab, covered = _hair(picture)
+    lips = _without(picture, LIPS, LIPS_INSIDE)
+    beard = np.concatenate(
+        [picture.difference(picture.points[list(ids)]) for ids in (MOUSTACHE, CHIN)]
+        + [np.mean([picture.difference(picture.points[list(ids)]) for ids in JAWS], 0)]
+    )
+    return {
+        "hair": hair,
+        "brow": _brows(picture),
+        "beard": beard,
+        "skin": picture.skin.astype(np.float32),
+        "hair_colour": np.array([*hair_lab, covered], np.float32),
+        "iris": _irises(picture),
+        "lip": np.concatenate([lips - picture.skin, picture.skin[1:]]).astype(np.float32),
+    }
+
+
+def _without(picture: _Picture, outside: tuple[int, ...], inside: tuple[int, ...]) -> FloatArray:
+    mask = np.zeros((CROP_SIZE, CROP_SIZE), np.uint8)
+    for ids, value in ((outside, 1), (inside, 0)):
+        cv2.fillPoly(mask, [np.round(picture.points[list(ids)] - 0.5).astype(np.int32)], value)
+    return np.median(picture.lab[mask > 0], 0) if mask.any() else picture.skin
+
+
+def _hair(picture: _Picture) -> tuple[FloatArray, FloatArray, float]:
+    """Measurements of the hair style, the hair's Lab median, and the share of the scalp that is covered."""
+    unit = CROP_EYE_DISTANCE
+    skin = picture.skin_like()
+    x, top = picture.points[TOP]
+    scalp = _box(x - 0.55 * unit, top - 0.5 * unit, x + 0.55 * unit, top - 0.12 * unit)
+    pixels = picture.lab[scalp][~skin[scalp]]
+    covered = float(len(pixels) / skin[scalp].size)
+    hair = np.median(pixels, 0) if len(pixels) > 30 else picture.skin
+    alike = np.sqrt((((picture.lab - hair) / [16, 8, 8]) ** 2).sum(2)) < 1.5
+    forehead = _box(x - 0.5 * unit, top + 0.02 * unit, x + 0.5 * unit, top + 0.35 * unit)
+    chin = picture.points[CHIN_TIP, 1]
+    sides: list[list[float]] = []
+    for ear, away in zip(EAR_SIDES, (-1, 1), strict=True):
+        edge, height = picture.points[ear]
+        heights = ((height - 0.5 * unit, height), (height + 0.3 * unit, height + 0.9 * unit), (chin, chin + 0.6 * unit))
+        spans = [sorted((edge + away * 0.05 * unit, edge + away * 0.4 * unit))] * 2
+        spans.append(sorted((edge - away * 0.1 * unit, edge + away * 0.35 * unit)))
+        boxes = [_box(x0, y0, x1, y1) for (x0, x1), (y0, y1) in zip(spans, heights, strict=True)]
+        sides.append([float((alike & ~skin)[box].mean()) for box in boxes])
+    high = _box(x - 0.4 * unit, top - 0.9 * unit, x + 0.4 * unit, top - 0.55 * unit)
+    features = [
+        covered,
+        float((hair[0] - picture.skin[0]) / 40),
+        float(picture.rough[scalp].mean() / 4),
+        float((alike & ~skin)[forehead].mean()),
+        float((alike & ~skin)[high].mean()),
+        *np.mean(sides, 0),
+        float(np.min(sides, 0)[1:].mean()),
+    ]
+    return np.array(features, np.float32), hair.astype(np.float32), covered
+
+
+def _brows(picture: _Picture) -> FloatArray:
+    """Darkness, thickness and slope of the brows, mean of both: in L against the skin, in eye distances, rise over
+    run."""
+    rows = []
+    for upper, lower in BROWS:
+        middle = (picture.points[list(upper)] + picture.points[list(lower)]) / 2
+        offsets = np.arange(-9, 10, dtype=np.float32)
+        columns = np.linspace(0, len(middle) - 1, 13)
+        x = np.interp(columns, np.arange(len(middle)), middle[:, 0])
+        y = np.interp(columns, np.arange(len(middle)), middle[:, 1])
+        lightness = cv2.remap(
+            picture.lab[..., 0],
+            np.repeat(x[None], len(offsets), 0).astype(np.float32) - 0.5,
+            (y[None] + offsets[:, None]).astype(np.float32) - 0.5,
+            cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_REPLICATE,
+        )
+        dark = np.clip(picture.skin[0] - lightness, 0, None)  # (19, 13)
+        depth = float(np.percentile(dark, 90))
+        inside = dark > max(0.5 * depth, 4)
+        centre = (inside * offsets[:, None]).sum(0) / np.maximum(inside.sum(0), 1) + y
+        slope = np.polyfit(np.abs(x - x[-1]), centre, 1)[0]
+        bend = centre[3:10].mean() - (centre[:3].mean() + centre[-3:].mean()) / 2
+        rows.append([depth / 20, inside.sum(0).mean() / 6, dark.mean() / 10, -slope * 3, -bend / 4])
+    return np.mean(rows, 0).astype(np.float32)
+
+
+def _irises(picture: _Picture) -> FloatArray:
+    """Lab of the middle of the eyes against the skin."""
+    colours = []
+    for ids in EYES:
+        x, y = picture.points[list(ids)].mean(0)
+        colours.append(np.median(picture.lab[_box(x - 3, y - 2, x + 3, y + 3)].reshape(-1, 3), 0))
+    return (np.mean(colours, 0) * [0.5, 1, 1]).astype(np.float32)
+
+
+def measure_all(shards: Shards, indices: npt.NDArray[np.intp]) -> dict[str, FloatArray]:
+    """Measurements (N, features) per slot of some pictures, read with FaceMesh's landmarks."""
+    rows = []
+    for index in indices:
+        points = shards.arrays["landmarks"][index]
+        if "mesh_offset" in shards.arrays:
+            points = points + shards.arrays["mesh_offset"][index].astype(np.float32)
+        rows.append(measure(shards.picture(int(index)), points))
+    return {slot: np.stack([row[slot] for row in rows]) for slot in rows[0]}
+
+
+@dataclass(frozen=True, eq=False)
+class Rulers:
+    """What each option of each slot measures like on renders: means (options, F) and a whitening (F, F) per slot."""
+
+    means: dict[str, FloatArray]
+    whiten: dict[str, FloatArray]
+
+    @classmethod
+    def fit(cls, measured: dict[str, FloatArray], style: npt.NDArray[np.int64], schema: Schema = REFERENCE) -> Rulers:
+        """From measurements (N, F) per slot and true option numbers (N, slots)."""
+        means, whiten = {}, {}
+        for k, slot in enumerate(schema.style):
+            values = measured[slot.name]
+            groups = [values[style[:, k] == option] for option in range(len(slot.options))]
+            mean = np.stack([np.median(group, 0) if len(group) else np.median(values, 0) for group in groups])
+            left = values - mean[style[:, k]]
+            covariance = np.cov(left.T) + 0.05 * np.diag(values.var(0)) + 1e-4 * np.eye(values.shape[1])
+            means[slot.name] = mean
+            whiten[slot.name] = np.linalg.inv(np.linalg.cholesky(covariance)).T
+        return cls(means, whiten)
+
+    def evidence(self, measured: dict[str, FloatArray]) -> FloatArray:
+        """(N, options of all slots side by side): likelihood of each option relative to the slot's best, FLOOR to 1."""
+        columns = []
+        for slot, mean in self.means.items():
+            z = (measured[slot][:, None] - mean[None]) @ self.whiten[slot]
+            distance = (z**2).sum(2)
+            relative = np.exp(-0.5 * STRICTNESS * (distance - distance.min(1, keepdims=True)))
+            columns.append(np.maximum(relative, FLOOR))
+        return np.concatenate(columns, 1).astype(np.float32)
+
+
+def photo_evidence(photos: PhotoShards, renders: RenderShards, cache: Path | None = None) -> FloatArray:
+    """Evidence (N, options of all slots) for every photo; read from and written to the file ``cache`` where one is
+    named."""
+    if cache is not None and cache.is_file():
+        evidence = np.load(cache)
+        if len(evidence) == len(photos):
+            return evidence
+    rng = np.random.default_rng(0)
+    chosen = rng.permutation(len(renders))[:RENDER_SAMPLE]
+    rulers = Rulers.fit(measure_all(renders, chosen), renders.arrays["style"][chosen])
+    evidence = rulers.evidence(measure_all(photos, np.arange(len(photos))))
+    if cache is not None:
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        np.save(cache, evidence)
+    return evidence
