@@ -1,0 +1,136 @@
+"""The face network: shapes, the fixed spaces, uncertainty that does not disturb the means."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from game.rig import Rig
+from sdk.schema import REFERENCE
+from train import checkpoint
+from train.geometry import (
+    IdentitySpace,
+    LandmarkConvention,
+    LandmarkRig,
+    LandmarkSpace,
+    fit_similarity,
+    identity_metric,
+)
+from train.networks import ANCHORS, FaceNet, build, describe
+
+
+@pytest.fixture(scope="module")
+def network() -> FaceNet:
+    torch.manual_seed(0)
+    return build("tiny")
+
+
+def test_shapes(network: FaceNet) -> None:
+    said = network.eval()(torch.rand(3, 3, 256, 256))
+    preset = network.preset
+    assert said.anchors.shape == (3, len(ANCHORS), 2)
+    assert said.landmark_code.shape == (3, preset.landmark_codes)
+    assert said.identity_code.shape == (3, preset.identity_codes)
+    assert said.expression.shape == (3, 23)
+    assert said.pose.shape == said.gaze.shape == (3, 2)
+    assert said.log_sigma.shape == (3, preset.identity_codes + 25)
+    assert {name: values.shape[1] for name, values in said.styles.items()} == {
+        slot.name: len(slot.options) for slot in REFERENCE.style
+    }
+    assert network.spaces.landmarks(said.landmark_code).shape == (3, 468, 2)
+    assert network.spaces.identity(said.identity_code).shape == (3, 244)
+
+
+def test_a_batch_says_what_its_members_say(network: FaceNet) -> None:
+    crops = torch.rand(3, 3, 256, 256)
+    together, alone = network.eval()(crops), network(crops[1:2])
+    torch.testing.assert_close(together.expression[1:2], alone.expression, rtol=1e-4, atol=1e-4)
+
+
+def test_splitting_predictions_keeps_everything(network: FaceNet) -> None:
+    said = network.eval()(torch.rand(5, 3, 256, 256))
+    first, second = said.split(2)
+    for whole, a, b in zip(said[:-1], first[:-1], second[:-1], strict=True):
+        assert torch.equal(whole, torch.cat([a, b]))
+    assert torch.equal(said.styles["hair"], torch.cat([first.styles["hair"], second.styles["hair"]]))
+
+
+def test_uncertainty_does_not_shape_features(network: FaceNet) -> None:
+    network.train().zero_grad()
+    network(torch.rand(4, 3, 256, 256)).log_sigma.sum().backward()
+    with_gradient = {
+        name.split(".")[0] for name, p in network.named_parameters() if p.grad is not None and p.grad.any()
+    }
+    assert with_gradient == {"sigma_head"}
+
+
+def test_heatmaps_start_where_landmarks_usually_are() -> None:
+    network = build("tiny").eval()
+    usual = torch.rand(468, 2) * 120 + 70
+    network.points.expect(usual)
+    said = network(torch.rand(2, 3, 256, 256))
+    assert (said.anchors - usual[list(ANCHORS)]).abs().max() < 6
+
+
+def test_unknown_preset_is_named() -> None:
+    with pytest.raises(ValueError, match="'huge' is unknown; there are tiny, cpu, gpu"):
+        build("huge")
+
+
+def test_a_checkpoint_rebuilds_the_network(network: FaceNet) -> None:
+    state = {"description": describe(network), "average": network.state_dict()}
+    crops = torch.rand(2, 3, 256, 256)
+    rebuilt = checkpoint.rebuild(state)
+    assert torch.equal(rebuilt(crops).pose, network.eval()(crops).pose)
+
+
+def test_identity_space_keeps_what_shows(rig: Rig) -> None:
+    identities = rig.phenotype_identity
+    metric = identity_metric(rig)
+    space = IdentitySpace.fit(identities, metric, 72)
+    code = (identities - space.mean) @ space.encode
+    assert np.allclose(code.std(0), 1, atol=0.05)
+    left = identities - (space.mean + code @ space.basis)
+    shown = np.sqrt(np.einsum("bi,ij,bj->b", left, metric, left).mean())
+    spread = identities - space.mean
+    assert shown < 0.05 * np.sqrt(np.einsum("bi,ij,bj->b", spread, metric, spread).mean())
+
+
+def test_landmark_space_knows_the_directions_of_jitter() -> None:
+    rng = np.random.default_rng(0)
+    landmarks = 128 + 40 * rng.normal(size=(1, 468, 2)) + rng.normal(size=(200, 468, 1)) * rng.normal(size=(1, 468, 2))
+    network = build("tiny")
+    LandmarkSpace.fit(landmarks, network.preset.landmark_codes, 2.0, rng).install(network.spaces)
+    moved = torch.tensor(landmarks.mean(0, keepdims=True) + np.array([3.0, -2.0])).float()
+    again = network.spaces.landmarks(network.spaces.landmark_code(moved))
+    assert (again - moved).norm(dim=2).mean() < 0.5
+
+
+def test_landmark_rig_draws_what_the_camera_sees(rig: Rig) -> None:
+    from game.camera import Camera
+
+    rng = np.random.default_rng(1)
+    identity, expression = rng.normal(0, 0.2, 244).astype(np.float32), rng.random(23).astype(np.float32) * 0.4
+    pose = np.array([8.0, -20.0], np.float32)
+    seen = Camera.portrait().project(rig.landmarks(rig.vertices(identity, expression, pose)))[:, :2]
+    drawn = LandmarkRig(rig)(*(torch.from_numpy(v)[None] for v in (identity, expression, pose / 30)))
+    fitted = fit_similarity(drawn, torch.from_numpy(seen)[None], torch.ones(468))
+    assert (fitted[0] - torch.from_numpy(seen)).norm(dim=1).max() < 0.02
+
+
+def test_similarity_fit_recovers_a_similarity() -> None:
+    points = torch.randn(2, 30, 2)
+    turn = torch.tensor([[0.8, -0.6], [0.6, 0.8]]) * 2.5
+    target = points @ turn.T + torch.tensor([7.0, -3.0])
+    torch.testing.assert_close(fit_similarity(points, target, torch.rand(30) + 0.1), target, rtol=1e-4, atol=1e-4)
+
+
+def test_convention_is_measured_with_the_pose_it_depends_on() -> None:
+    rng = np.random.default_rng(2)
+    points, pose = rng.normal(128, 30, (300, 468, 2)), rng.uniform(-30, 30, (300, 2))
+    turning = rng.normal(0, 2, (468, 2))
+    mesh = points + 1.0 + np.sin(np.deg2rad(pose[:, 1]))[:, None, None] * turning + rng.normal(0, 0.3, points.shape)
+    convention = LandmarkConvention.fit(points, mesh, pose)
+    offset = convention(torch.tensor([[0.0, 1.0]]))[0].numpy()  # yaw 30 degrees
+    assert np.abs(offset - (1.0 + 0.5 * turning)).max() < 0.2

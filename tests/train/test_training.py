@@ -1,0 +1,117 @@
+"""The training loop: it learns, it resumes as if it had never stopped, and mirrored labels are mirrored pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from game.rig import Rig
+from train import checkpoint, encoder, regressor
+from train.data import Batches, BatchSize, PhotoShards, RenderShards, ShardError
+from train.geometry import mirrored_landmarks
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Threads that wait for each other take seconds per step on a machine that is busy."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def options(shards: dict[str, Path], tmp_path: Path) -> regressor.Options:
+    return regressor.Options(
+        renders=shards["renders"], photos=shards["photos"], out=tmp_path / "run", photo_shards="people-*.tar",
+        preset="tiny", steps=6, batch_renders=8, batch_photos=4, warm_up=2, workers=0, log_every=1,
+    )  # fmt: skip
+
+
+def _batches(shards: dict[str, Path], rig: Rig, **arguments: object) -> Batches:
+    renders, photos = RenderShards(shards["renders"]), PhotoShards(shards["photos"])
+    return Batches(renders, photos, BatchSize(8, 4), 0, mirrored_landmarks(rig), **arguments)  # type: ignore[arg-type]
+
+
+def test_a_batch_depends_on_its_number_alone(shards: dict[str, Path], rig: Rig) -> None:
+    first, second = _batches(shards, rig)[5], _batches(shards, rig)[5]
+    for name, value in first.items():
+        assert torch.equal(value, second[name]), name
+    assert not torch.equal(first["crop"], _batches(shards, rig)[6]["crop"])
+
+
+def test_an_epoch_has_every_sample_once(shards: dict[str, Path], rig: Rig) -> None:
+    batches = _batches(shards, rig)
+    seen = np.concatenate([batches._order(32, turn, 8, 1) for turn in range(4)])
+    assert sorted(seen) == list(range(32))
+
+
+def test_processes_share_one_plan(shards: dict[str, Path], rig: Rig) -> None:
+    alone = _batches(shards, rig)
+    second_of_two = _batches(shards, rig, rank=1, world=2)
+    assert torch.equal(second_of_two[1]["crop"], alone[3]["crop"])
+
+
+def test_photo_pairs_are_one_person(shards: dict[str, Path], rig: Rig) -> None:
+    person = torch.cat([_batches(shards, rig)[step]["person"] for step in range(8)])
+    assert torch.equal(person[0::2], person[1::2])
+
+
+def test_mirrored_parameters_draw_mirrored_landmarks(shards: dict[str, Path], rig: Rig) -> None:
+    batches = _batches(shards, rig)
+    rng = np.random.default_rng(3)
+    row = next(
+        r for r in (batches._render(0, rng) for _ in range(64)) if r["pose"][1] != batches.renders.arrays["pose"][0, 1]
+    )
+    drawn = rig.landmarks(rig.vertices(row["identity"], row["expression"], row["pose"]))
+    found = row["landmarks"] - row["landmarks"].mean(0)
+    expected = (drawn - drawn.mean(0))[:, :2] * [1, -1]
+    expected *= np.linalg.norm(found) / np.linalg.norm(expected)
+    assert np.abs(found - expected).max() < 12  # px: perspective and the small random turn; unmirrored it is 60
+
+
+def test_overfits_a_few_pictures(options: regressor.Options) -> None:
+    training = regressor.Training(replace(options, steps=40, batch_renders=12, learning_rate=3e-3))
+    training.batches.change = False
+    batch = training.batches[0]
+    history = [training.learn(batch) for _ in range(40)]
+    for name, share in (("landmarks", 0.6), ("pose", 0.5), ("identity", 0.8), ("styles", 0.8), ("loss", 0.7)):
+        assert history[-1][name] < share * history[0][name], name
+
+
+def test_resumes_with_identical_weights(options: regressor.Options, tmp_path: Path) -> None:
+    whole = checkpoint.load(regressor.train(replace(options, out=tmp_path / "whole")))
+    part = replace(options, out=tmp_path / "parts")
+    regressor.train(replace(part, stop_after=3))
+    parts = checkpoint.load(regressor.train(part))
+    for kind in ("network", "average"):
+        for name, value in whole[kind].items():
+            torch.testing.assert_close(parts[kind][name], value, rtol=0, atol=0, msg=name)
+
+
+def test_encoder_changes_style_heads_only(shards: dict[str, Path], options: regressor.Options, tmp_path: Path) -> None:
+    first = regressor.train(replace(options, steps=2))
+    second = encoder.train(
+        encoder.Options(
+            checkpoint=first, renders=shards["renders"], photos=shards["photos"], out=tmp_path / "encoder",
+            photo_shards="people-*.tar", steps=3, batch_renders=8, batch_photos=4, workers=0,
+        )
+    )  # fmt: skip
+    before, after = checkpoint.load(first)["average"], checkpoint.load(second)["average"]
+    changed = {name.split(".")[0] for name, value in before.items() if not torch.equal(value, after[name])}
+    assert changed == {"style_heads"}
+
+
+def test_a_folder_without_shards_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ShardError, match="there are no shards"):
+        RenderShards(tmp_path)
+
+
+def test_a_schedule_needs_an_end(options: regressor.Options) -> None:
+    with pytest.raises(ValueError, match="--minutes or --steps"):
+        replace(options, steps=0)
