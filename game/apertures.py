@@ -52,9 +52,7 @@ class Apertures:
         """From the asset's ``rig/aperture_*`` arrays (keys without the prefix) and the (2, V, 3) fields of the closing
         units."""
         names = [field.name for field in fields(cls) if field.name != "closing_gap"]
-        apertures = cls(
-            **{name: arrays[name] for name in names}, closing_gap=np.zeros(len(arrays["upper"]), np.float32)
-        )
+        apertures = cls(**{name: arrays[name] for name in names}, closing_gap=np.zeros(len(arrays["upper"]), np.float32))
         for eye, field in enumerate(closing_fields):
             apertures.closing_gap[apertures.group == eye] = apertures.gaps(field)[apertures.group == eye]
         return apertures

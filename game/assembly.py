@@ -10,6 +10,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from game.kernels import KERNEL
 from game.materials import (
     ACROSS,
     ALONG,
@@ -27,9 +28,9 @@ from game.materials import (
     TANGENT,
     TEMPLATE,
 )
-from game.rasteriser import KERNEL, vertex_normals
+from game.rasteriser import vertex_normals
 from game.rig import PARTS, Rig, rotation
-from game.shading import MATERIALS, M_FRAME, M_HAIR
+from game.shading import M_FRAME, M_HAIR, MATERIALS
 from game.styles import Eyewear, HairStyle
 
 Array = NDArray[np.float32]

@@ -36,7 +36,9 @@ def main() -> None:
     stages = (options.only,) if options.only else STAGES
     arrays = bake(stages, _existing(options.out), options.extraction)
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(options.out, **arrays)
+    unfinished = options.out.with_suffix(".unfinished.npz")
+    np.savez_compressed(unfinished, **arrays)
+    unfinished.replace(options.out)
     print(f"{options.out}: {len(arrays)} arrays, {options.out.stat().st_size / 1e6:.2f} MB")
 
 

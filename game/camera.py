@@ -40,9 +40,7 @@ class Camera:
         in dm; ``target``: the point (x, y) in dm that falls in the middle of the picture.
         """
         plane = 0.3
-        return cls(
-            focal=distance / view * size, position=(*target, distance + plane), centre=(size / 2.0, size / 2.0)
-        )
+        return cls(focal=distance / view * size, position=(*target, distance + plane), centre=(size / 2.0, size / 2.0))
 
     def project(self, points: NDArray[np.floating]) -> NDArray[np.float32]:
         """Project points (..., 3) in dm to (..., 3): x and y in pixels, and the depth along the camera's axis in dm."""
@@ -64,6 +62,4 @@ class Camera:
     def mirrored(self, width: int) -> Camera:
         """The camera that sees the mirrored head (x -> -x) as the mirror image of a picture ``width`` pixels wide."""
         x, y, z = self.position
-        return replace(
-            self, position=(-x, y, z), centre=(width - self.centre[0], self.centre[1]), roll=-self.roll
-        )
+        return replace(self, position=(-x, y, z), centre=(width - self.centre[0], self.centre[1]), roll=-self.roll)

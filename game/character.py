@@ -9,7 +9,8 @@ from types import MappingProxyType
 import numpy as np
 import numpy.typing as npt
 
-from sdk.schema import AXES, HANDLES, REFERENCE, SchemaError
+from sdk.errors import SchemaError
+from sdk.schema import AXES, HANDLES, REFERENCE
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -28,7 +29,7 @@ class Character:
 
     ``identity`` (244,) float32 in [-1, 1]; ``expression`` (23,) float32 in [0, 1]; ``pose`` (2,) float32, (pitch, yaw)
     in degrees; ``style``: for every slot of the schema the index of one option. Omitted parts are the base face's;
-    omitted slots are option 0. Raises :class:`sdk.schema.SchemaError` (a ValueError) naming the field that is wrong.
+    omitted slots are option 0. Raises :class:`sdk.errors.SchemaError` (a ValueError) naming the field that is wrong.
     Arrays are copied and read-only.
     """
 

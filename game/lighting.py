@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 from numba import njit
-from game.rasteriser import DEVICE
 
+from game.kernels import DEVICE
 
 Triple = tuple[float, float, float]
 

@@ -7,9 +7,9 @@ import math
 import numpy as np
 from numba import njit
 
+from game.kernels import DEVICE
 from game.lighting import ambient_light, normalised, smoothstep, wrapped
-from game.materials import detail_at
-from game.rasteriser import DEVICE
+from game.materials import OCCLUSION, TEMPLATE, blend, detail_at
 
 _F = np.float32
 
@@ -21,14 +21,18 @@ def collar_height(paint, tx, tz):
 
 
 @njit(**DEVICE)
-def shade_cloth(tx, ty, below, normal, view, lit, occlusion, lights, paint, textures):
+def shade_cloth(packed, a, b, c, u, v, w, below, normal, view, lit, lights, paint, textures):
     """Radiance of cloth: matt, ribbed along the collar, folds below. ``below``: dm under the collar's edge."""
+    tx, ty = blend(packed, a, b, c, u, v, w, TEMPLATE), blend(packed, a, b, c, u, v, w, TEMPLATE + 1)
+    occlusion = blend(packed, a, b, c, u, v, w, OCCLUSION)
     _, fold, fine, coarse = detail_at(textures.detail, tx * _F(0.25), ty * _F(0.25))
     rib = smoothstep(_F(0.085), _F(0.075), below)
     seam = smoothstep(_F(0.012), _F(0.0), abs(below - _F(0.085)))
     tone = _F(0.92) + _F(0.08) * coarse + _F(0.06) * fine + _F(0.10) * rib * math.sin(tx * _F(260.0)) - _F(0.35) * seam
     tone *= _F(0.7) + _F(0.3) * smoothstep(_F(0.0), _F(0.03), below)
-    nx, ny, nz = normalised(normal[0] + _F(0.25) * coarse, normal[1] + _F(0.18) * fold + _F(0.35) * rib * (below - _F(0.04)) * _F(20.0), normal[2])
+    nx, ny, nz = normalised(
+        normal[0] + _F(0.25) * coarse, normal[1] + _F(0.18) * fold + _F(0.35) * rib * (below - _F(0.04)) * _F(20.0), normal[2]
+    )
     key, fill, rim = lights.key, lights.fill, lights.rim
     direct = wrapped(nx * key[0] + ny * key[1] + nz * key[2], _F(0.15)) * lit
     second = max(nx * fill[0] + ny * fill[1] + nz * fill[2], _F(0.0)) * occlusion

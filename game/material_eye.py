@@ -7,16 +7,16 @@ import math
 import numpy as np
 from numba import njit
 
+from game.kernels import DEVICE
 from game.lighting import normalised, smoothstep
-from game.materials import TEMPLATE, blend, cosines, gloss, skin_light
-from game.rasteriser import DEVICE
+from game.materials import OCCLUSION, TEMPLATE, blend, cosines, gloss, skin_light
 
 _F = np.float32
 IRIS_RADIUS = _F(0.066)
 PUPIL_RADIUS = _F(0.026)
 
-# Half widths of the upper teeth from the middle outwards, as gaps at these distances (dm) from the middle.
-_GAPS = (_F(0.0), _F(0.086), _F(0.153), _F(0.228), _F(0.298), _F(0.37))
+# Distances (dm) of the gaps between the upper teeth from the middle.
+_GAPS = (_F(0.0), _F(0.094), _F(0.170), _F(0.246), _F(0.316), _F(0.38))
 
 
 @njit(**DEVICE)
@@ -27,9 +27,13 @@ def _iris(paint, dx, dy, q, key):
     inside = smoothstep(IRIS_RADIUS * _F(1.07), IRIS_RADIUS * _F(0.94), q)
     if inside > 0:
         angle = math.atan2(dy, dx)
-        rays = _F(0.80) + _F(0.14) * math.sin(angle * _F(19.0) + _F(2.0) * math.sin(angle * _F(5.0))) + _F(0.10) * math.sin(angle * _F(37.0) + _F(60.0) * q)
+        rays = (
+            _F(0.80)
+            + _F(0.14) * math.sin(angle * _F(19.0) + _F(2.0) * math.sin(angle * _F(5.0)))
+            + _F(0.10) * math.sin(angle * _F(37.0) + _F(60.0) * q)
+        )
         ring = smoothstep(IRIS_RADIUS * _F(1.02), IRIS_RADIUS * _F(0.72), q)
-        collar = _F(1.0) + _F(0.45) * math.exp(-((q - _F(1.35) * PUPIL_RADIUS) * _F(110.0)) ** 2)
+        collar = _F(1.0) + _F(0.45) * math.exp(-(((q - _F(1.35) * PUPIL_RADIUS) * _F(110.0)) ** 2))
         # The iris is a dish: it is brighter away from the light, where the cornea throws the light.
         dish = _F(1.0) - _F(6.0) * (dx * key[0] + dy * key[1])
         tone = (_F(0.30) + _F(0.70) * ring) * rays * collar * max(dish, _F(0.35)) * _F(1.5)
@@ -66,7 +70,11 @@ def shade_eye(packed, a, b, c, u, v, w, normal, view, lit, lid_shadow, lights, p
     # The cornea bulges: its normal runs outwards faster than the eyeball's.
     bulge = _F(3.2) * smoothstep(_F(0.095), _F(0.055), q)
     head = paint.head
-    side_x, side_y, side_z = normalised(head[1] * normal[2] - head[2] * normal[1], head[2] * normal[0] - head[0] * normal[2], head[0] * normal[1] - head[1] * normal[0])
+    side_x, side_y, side_z = normalised(
+        head[1] * normal[2] - head[2] * normal[1],
+        head[2] * normal[0] - head[0] * normal[2],
+        head[0] * normal[1] - head[1] * normal[0],
+    )
     nx, ny, nz = normalised(
         normal[0] + bulge * (dx * side_x + dy * head[0]),
         normal[1] + bulge * (dx * side_y + dy * head[1]),
@@ -77,7 +85,9 @@ def shade_eye(packed, a, b, c, u, v, w, normal, view, lit, lid_shadow, lights, p
     open_share = (_F(0.25) + _F(0.75) * lit) * (_F(1.0) - _F(0.55) * lid_shadow)
     fresnel = _F(0.04) + _F(0.5) * (_F(1.0) - max(cosine, _F(0.0))) ** 5
     sky = smoothstep(_F(0.1), _F(0.8), ry) * fresnel * _F(0.7)
-    for_fill = smoothstep(_F(0.95), _F(0.985), lights.fill[0] * rx + lights.fill[1] * ry + lights.fill[2] * rz) * _F(0.35) * open_share
+    for_fill = (
+        smoothstep(_F(0.95), _F(0.985), lights.fill[0] * rx + lights.fill[1] * ry + lights.fill[2] * rz) * _F(0.35) * open_share
+    )
     spark = smoothstep(_F(0.955), _F(0.98), lights.key[0] * rx + lights.key[1] * ry + lights.key[2] * rz) * _F(0.85) * open_share
     # A portrait always has something bright above the camera; where the key is out of the cornea's sight, a window stands in.
     window_x, window_y, window_z = normalised(lights.key[0] * _F(0.7), max(lights.key[1], _F(0.45)), _F(0.9))
@@ -93,7 +103,7 @@ def shade_eye(packed, a, b, c, u, v, w, normal, view, lit, lid_shadow, lights, p
 
 
 @njit(**DEVICE)
-def shade_lash(normal, lit, lights, paint):
+def shade_lash(lit, lights, paint):
     """Radiance of an eyelash: nearly black, tinted by the brows' colour."""
     light = _F(0.25) + _F(0.3) * lit
     r = _F(0.008) + _F(0.16) * paint.brow[0]
@@ -112,9 +122,12 @@ def shade_tooth(packed, a, b, c, u, v, w, normal, view, lit, lights, upper):
     gap = _F(0.0)
     for middle in _GAPS:
         gap = max(gap, smoothstep(_F(0.012), _F(0.002), abs(x - middle)))
-    inward = smoothstep(_F(0.95), _F(1.36), tz)
-    shade = (_F(0.18) + _F(0.82) * inward) * (_F(1.0) - _F(0.45) * gap) * (_F(1.0) - _F(0.35) * smoothstep(_F(0.12), _F(0.34), abs(tx)))
-    occlusion = _F(0.62) * shade * (_F(1.0) if upper else _F(0.8))
+    # The base face's mouth is shut; its occlusion is that of an open one, whose front teeth take light from all sides.
+    open_share = min(_F(1.0), _F(0.12) + _F(1.45) * blend(packed, a, b, c, u, v, w, OCCLUSION)) * smoothstep(
+        _F(1.02), _F(1.36), tz
+    )
+    shade = (_F(0.06) + _F(0.94) * open_share) * (_F(1.0) - _F(0.40) * gap)
+    occlusion = shade * (_F(0.95) if upper else _F(0.8))
     share = lit * shade
     er = skin_light(lights, 0, _F(0.35), _F(0.2), share, normal, occlusion)
     eg = skin_light(lights, 1, _F(0.30), _F(0.1), share, normal, occlusion)

@@ -10,9 +10,26 @@ import math
 import numpy as np
 from numba import njit
 
+from game.kernels import BATCH, DEVICE, whole_below
 from game.lighting import ambient_light, lit_share, normalised, smoothstep
-from game.materials import ACROSS, ALONG, BLUE, CHUNK, GREEN, NORMAL, OPENNESS, POSITION, RANDOM, RED, TANGENT, blend, cosines, gloss, skin_light
-from game.rasteriser import DEVICE, KERNEL, STRANDS, whole_below
+from game.materials import (
+    ACROSS,
+    ALONG,
+    BLUE,
+    CHUNK,
+    GREEN,
+    NORMAL,
+    OPENNESS,
+    POSITION,
+    RANDOM,
+    RED,
+    TANGENT,
+    blend,
+    cosines,
+    gloss,
+    skin_light,
+)
+from game.rasteriser import STRANDS
 
 _F = np.float32
 
@@ -25,8 +42,16 @@ _F = np.float32
 @njit(**DEVICE)
 def gather_hair(batch, i, packed, a, b, c, u, v, w, lights, shadow_map, eye_point):
     """Put a point of a hair ribbon into place ``i`` of a batch. Ribbons have two sides: the normal is made to face the camera."""
-    nx, ny, nz = blend(packed, a, b, c, u, v, w, NORMAL), blend(packed, a, b, c, u, v, w, NORMAL + 1), blend(packed, a, b, c, u, v, w, NORMAL + 2)
-    px, py, pz = blend(packed, a, b, c, u, v, w, POSITION), blend(packed, a, b, c, u, v, w, POSITION + 1), blend(packed, a, b, c, u, v, w, POSITION + 2)
+    nx, ny, nz = (
+        blend(packed, a, b, c, u, v, w, NORMAL),
+        blend(packed, a, b, c, u, v, w, NORMAL + 1),
+        blend(packed, a, b, c, u, v, w, NORMAL + 2),
+    )
+    px, py, pz = (
+        blend(packed, a, b, c, u, v, w, POSITION),
+        blend(packed, a, b, c, u, v, w, POSITION + 1),
+        blend(packed, a, b, c, u, v, w, POSITION + 2),
+    )
     if nx * (eye_point[0] - px) + ny * (eye_point[1] - py) + nz * (eye_point[2] - pz) < 0:
         nx, ny, nz = -nx, -ny, -nz
     batch[_NX + i], batch[_NY + i], batch[_NZ + i] = nx, ny, nz
@@ -77,7 +102,7 @@ def _strand_colour(lights, albedo, channel, normal, occlusion, key, fill, rim):
     return albedo * diffuse + white * (_F(0.018) + _F(0.06) * albedo) + tinted * (_F(0.002) + _F(0.30) * albedo)
 
 
-@njit(**KERNEL)
+@njit(**BATCH)
 def shade_hairs(batch, count, lights, paint, eye_point):
     """Light the first ``count`` points of a batch of hair: fills its rows RED, GREEN and BLUE with radiance."""
     for i in range(count):

@@ -6,12 +6,11 @@ found into a batch; :func:`shade_skins` lights a full batch, in one loop without
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numba import njit
 
 from game import labels
+from game.kernels import BATCH, DEVICE, whole_below
 from game.lighting import lit_share, normalised, smoothstep
 from game.materials import (
     BLUE,
@@ -19,7 +18,6 @@ from game.materials import (
     EARS,
     GREEN,
     LIDS,
-    NECK,
     NORMAL,
     NOSE,
     OCCLUSION,
@@ -33,7 +31,6 @@ from game.materials import (
     gloss,
     soft_light,
 )
-from game.rasteriser import DEVICE, KERNEL, whole_below
 
 _F = np.float32
 
@@ -72,7 +69,9 @@ def _complexion(paint, tx, ty, tz, ears, lids, fine, coarse, freckle):
     """Albedo of bare skin: mottled, redder where the blood shows, darker round the eyes, freckled, made up."""
     red = paint.redness * (_blush(tx, ty, tz, ears) + _F(0.25) * coarse)
     below_eye = _bump((abs(tx) - _F(0.27)) * _F(5.0), (ty - _F(7.18)) * _F(11.0), _F(0.0))
-    socket = paint.eye_sockets * max(below_eye, _F(0.6) * _bump((abs(tx) - _F(0.30)) * _F(4.4), (ty - _F(7.28)) * _F(8.0), _F(0.0)))
+    socket = paint.eye_sockets * max(
+        below_eye, _F(0.6) * _bump((abs(tx) - _F(0.30)) * _F(4.4), (ty - _F(7.28)) * _F(8.0), _F(0.0))
+    )
     tone = (_F(1.0) + _F(0.06) * fine + _F(0.07) * coarse) * (_F(1.0) - _F(0.26) * socket)
     tone *= _F(1.0) - _F(0.50) * paint.freckles * freckle
     r = paint.skin[0] * tone * (_F(1.0) + _F(0.05) * red)
@@ -109,8 +108,16 @@ def skin_label(paint, tx, ty, tz, lip, brow, scalp, nose, ears, neck):
 @njit(**DEVICE)
 def gather_skin(batch, i, packed, a, b, c, u, v, w, tx, ty, tz, neck, lights, shadow_map, paint, textures):
     """Put a point of the skin into place ``i`` of a batch; returns its label. (tx, ty, tz): its place on the template."""
-    nx, ny, nz = blend(packed, a, b, c, u, v, w, NORMAL), blend(packed, a, b, c, u, v, w, NORMAL + 1), blend(packed, a, b, c, u, v, w, NORMAL + 2)
-    px, py, pz = blend(packed, a, b, c, u, v, w, POSITION), blend(packed, a, b, c, u, v, w, POSITION + 1), blend(packed, a, b, c, u, v, w, POSITION + 2)
+    nx, ny, nz = (
+        blend(packed, a, b, c, u, v, w, NORMAL),
+        blend(packed, a, b, c, u, v, w, NORMAL + 1),
+        blend(packed, a, b, c, u, v, w, NORMAL + 2),
+    )
+    px, py, pz = (
+        blend(packed, a, b, c, u, v, w, POSITION),
+        blend(packed, a, b, c, u, v, w, POSITION + 1),
+        blend(packed, a, b, c, u, v, w, POSITION + 2),
+    )
     ears = blend(packed, a, b, c, u, v, w, EARS)
     batch[_NX + i], batch[_NY + i], batch[_NZ + i] = nx, ny, nz
     batch[_PX + i], batch[_PY + i], batch[_PZ + i] = px, py, pz
@@ -171,9 +178,7 @@ def _fine_normal(paint, normal, bump_x, bump_y):
     head = paint.head
     ax, ay, az = normalised(head[1] * nz - head[2] * ny, head[2] * nx - head[0] * nz, head[0] * ny - head[1] * nx)
     ux, uy, uz = ny * az - nz * ay, nz * ax - nx * az, nx * ay - ny * ax
-    return normalised(
-        nx - ax * bump_x - ux * bump_y, ny - ay * bump_x - uy * bump_y, nz - az * bump_x - uz * bump_y
-    )
+    return normalised(nx - ax * bump_x - ux * bump_y, ny - ay * bump_x - uy * bump_y, nz - az * bump_x - uz * bump_y)
 
 
 @njit(**DEVICE)
@@ -200,7 +205,7 @@ def mixed(first, second, share):
     )
 
 
-@njit(**KERNEL)
+@njit(**BATCH)
 def shade_skins(batch, count, lights, paint, eye_point):
     """Light the first ``count`` points of a batch of skin: fills its rows RED, GREEN and BLUE with radiance."""
     ambient = lights.ambient

@@ -14,8 +14,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from game.kernels import DEVICE, whole_below
 from game.lighting import Triple, ambient_light, glint, wrapped
-from game.rasteriser import DEVICE, whole_below
 
 POSITION, NORMAL = 0, 3
 TEMPLATE, OCCLUSION, MOUTH, NOSE, EARS, NECK, LIDS, UPPER_LIP = 6, 9, 10, 11, 12, 13, 14, 15

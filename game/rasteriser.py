@@ -15,11 +15,7 @@ import math
 import numpy as np
 from numba import njit
 
-KERNEL = {"cache": True, "fastmath": True, "nogil": True, "error_model": "numpy"}
-"""Options of every kernel here and in the shading modules. Without threads or random numbers: same input, same bytes."""
-
-DEVICE = {**KERNEL, "forceinline": True}
-"""Options of the functions that kernels call for every sample: inlined, so that what they are handed costs nothing."""
+from game.kernels import DEVICE, KERNEL, whole_above, whole_below
 
 STRANDS = 5
 """Strands per hair ribbon."""
@@ -33,20 +29,6 @@ _ZERO = np.float32(0.0)
 _TINY = np.float32(1e-6)
 _FAR = np.float32(1e9)
 _OVERLAP = np.float32(1e-3)
-
-
-@njit(**DEVICE)
-def whole_below(value):
-    """The largest integer not above a float: math.floor, without a call into the C library for every sample."""
-    whole = int(value)
-    return whole - 1 if value < np.float32(whole) else whole
-
-
-@njit(**DEVICE)
-def whole_above(value):
-    """The smallest integer not below a float."""
-    whole = int(value)
-    return whole + 1 if value > np.float32(whole) else whole
 
 
 @njit(**KERNEL)
@@ -63,7 +45,9 @@ def vertex_normals(vertices, triangles, normals):
             normals[i, 1] += y
             normals[i, 2] += z
     for i in range(normals.shape[0]):
-        scale = _ONE / math.sqrt(normals[i, 0] * normals[i, 0] + normals[i, 1] * normals[i, 1] + normals[i, 2] * normals[i, 2] + np.float32(1e-20))
+        scale = _ONE / math.sqrt(
+            normals[i, 0] * normals[i, 0] + normals[i, 1] * normals[i, 1] + normals[i, 2] * normals[i, 2] + np.float32(1e-20)
+        )
         normals[i, 0] *= scale
         normals[i, 1] *= scale
         normals[i, 2] *= scale

@@ -27,11 +27,11 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from game.backgrounds import load_strips
+from game.character import Character
 from game.labels import LABELS
-from game.renderer import Rendering, Renderer
+from game.renderer import Renderer, Rendering
 from game.sampling import sample_character, sample_scene
 from game.scene import Scene
-from game.character import Character
 from sdk.schema import REFERENCE
 
 _SETTINGS = "dataset.json"
@@ -80,7 +80,9 @@ def parameters(character: Character, scene: Scene, seed: int) -> dict[str, Any]:
     }
 
 
-def draw(settings: Settings, index: int, renderer: Renderer, strips: Sequence[NDArray[np.uint8]]) -> tuple[Character, Scene, Rendering]:
+def draw(
+    settings: Settings, index: int, renderer: Renderer, strips: Sequence[NDArray[np.uint8]]
+) -> tuple[Character, Scene, Rendering]:
     """Sample ``index`` of a dataset: its character, its scene and the picture."""
     rng = np.random.default_rng([settings.seed, index])
     character = sample_character(rng)
@@ -101,7 +103,9 @@ def encode(character: Character, scene: Scene, rendering: Rendering, seed: int) 
     return {"jpg": picture.tobytes(), "png": labels.tobytes(), "json": text.encode(), "landmarks.npy": landmarks.getvalue()}
 
 
-def write_shard(out: Path, settings: Settings, shard: int, renderer: Renderer, strips: Sequence[NDArray[np.uint8]]) -> Iterator[int]:
+def write_shard(
+    out: Path, settings: Settings, shard: int, renderer: Renderer, strips: Sequence[NDArray[np.uint8]]
+) -> Iterator[int]:
     """Write one shard; yields after every sample."""
     path = shard_path(out, shard)
     unfinished = path.with_suffix(".tar.tmp")
@@ -161,7 +165,10 @@ def render_dataset(out: Path, settings: Settings, workers: int | None = None) ->
     context = multiprocessing.get_context("spawn")
     drawn = context.Value("q", 0)
     count = min(workers or len(os.sched_getaffinity(0)), len(missing))
-    with context.Pool(count, _start_worker, (out, settings, drawn)) as pool, tqdm(total=total, unit="picture", smoothing=0.05) as bar:
+    with (
+        context.Pool(count, _start_worker, (out, settings, drawn)) as pool,
+        tqdm(total=total, unit="picture", smoothing=0.05) as bar,
+    ):
         finished = pool.map_async(_render_shard, missing, chunksize=1)
         while not finished.ready():
             time.sleep(0.2)
@@ -178,7 +185,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--count", type=int, required=True, help="number of samples")
     parser.add_argument("--out", type=Path, required=True, help="folder for the shards")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--backgrounds", nargs="*", default=(), metavar="TAR", help="tar files or folders of photos to cut backgrounds from")
+    parser.add_argument(
+        "--backgrounds", nargs="*", default=(), metavar="TAR", help="tar files or folders of photos to cut backgrounds from"
+    )
     parser.add_argument("--workers", type=int, default=None, help="processes (default: all cores)")
     parser.add_argument("--shard-size", type=int, default=1000)
     parser.add_argument("--size", type=int, default=256, help="side of the pictures in pixels")

@@ -22,10 +22,11 @@ from game.apertures import GROUPS
 from game.assembly import LAYERS, Assembly
 from game.camera import Camera
 from game.character import Character
+from game.kernels import DEVICE, KERNEL
 from game.lighting import Lights, scalars
 from game.materials import Textures
 from game.pigments import paint
-from game.rasteriser import DEVICE, KERNEL, TILE, rasterise, rasterise_depth, tile_floors
+from game.rasteriser import TILE, rasterise, rasterise_depth, tile_floors
 from game.rig import PARTS, Rig, rotation
 from game.scene import Light, Scene
 from game.shading import blend_lenses, resolve, shade_picture, tone_curve
@@ -171,7 +172,9 @@ class Renderer:
         ``scene.camera`` is for a picture of this renderer's size; :class:`ValueError` where its background is no picture.
         """
         if scene.background.ndim != 3 or scene.background.shape[2] != 3 or scene.background.dtype != np.uint8:
-            raise ValueError(f"background must be uint8 (height, width, 3), not {scene.background.dtype} {scene.background.shape}")
+            raise ValueError(
+                f"background must be uint8 (height, width, 3), not {scene.background.dtype} {scene.background.shape}"
+            )
         style = character.style
         assembly = self._assembly(style["hair"], scene.glasses)
         face = self.rig.vertices(character.identity, character.expression, gaze=scene.gaze)
@@ -180,9 +183,7 @@ class Renderer:
         lights = self._lights(assembly, scene)
         up = rotation(float(character.pose[0]), float(character.pose[1]))[:, 1]
         pigments = paint(style, scene, self.styles.palettes, self._eyes, up, self._mouth_line)
-        textures = Textures(
-            *self._skin, self._brows[style["brow"]], self._beards[style["beard"]], self._scalps[style["hair"]]
-        )
+        textures = Textures(*self._skin, self._brows[style["brow"]], self._beards[style["beard"]], self._scalps[style["hair"]])
         size = self.size
         eye_point = np.asarray(scene.camera.position, np.float32)
         background = _stretched(np.ascontiguousarray(scene.background), size)
@@ -258,5 +259,14 @@ class Renderer:
         rasterise(screen, assembly.lenses, _NO_OWNER, True, _FACING, 0, np.zeros_like(self._floors), nearness, index)
         opacity = np.float32(max(eyewear.lens_opacity, scene.lens_tint))
         blend_lenses(
-            screen, assembly.packed, assembly.lenses, index, lights, eye_point, eyewear.lens_colour.astype(np.float32), opacity, self._tone, image
+            screen,
+            assembly.packed,
+            assembly.lenses,
+            index,
+            lights,
+            eye_point,
+            eyewear.lens_colour.astype(np.float32),
+            opacity,
+            self._tone,
+            image,
         )

@@ -74,9 +74,7 @@ class Rig:
         self.uv: FloatArray = get("uv")
         self.mirror: IntArray = get("mirror")
         self.ambient_occlusion: FloatArray = get("ambient_occlusion")
-        self.masks = {
-            key.split("/")[2]: get(key.removeprefix("rig/")) for key in arrays if key.startswith("rig/masks/")
-        }
+        self.masks = {key.split("/")[2]: get(key.removeprefix("rig/")) for key in arrays if key.startswith("rig/masks/")}
         self.field_weights: FloatArray = get("field_weights")
         self.slider_maps: FloatArray = get("slider_maps")
         self.slider_origin: FloatArray = get("slider_origin")
@@ -98,9 +96,7 @@ class Rig:
             closing_fields=self.expression_basis[:2],
         )
         # (244, 12 * F), so that each vertex's own affine map comes out with one contiguous row (V,) per coefficient.
-        self._maps_flat = np.ascontiguousarray(self.slider_maps.transpose(0, 2, 3, 1)).reshape(
-            len(self.slider_maps), -1
-        )
+        self._maps_flat = np.ascontiguousarray(self.slider_maps.transpose(0, 2, 3, 1)).reshape(len(self.slider_maps), -1)
         self._base_rows = np.ascontiguousarray((self.base - self.slider_origin).T)  # (3, V)
         self._expression_flat = self.expression_basis.reshape(len(self.expression_mix), -1)
 

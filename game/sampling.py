@@ -132,9 +132,9 @@ def sample_expression(rng: np.random.Generator) -> Array:
         lids = rng.uniform(0.3, 1.0)
         units["eye_close_left"], units["eye_close_right"] = lids, float(np.clip(lids + rng.normal() * 0.05, 0, 1))
     for first, second in EXCLUSIVE:
-        units[min(first, second, key=units.__getitem__)] = 0.0 if min(units[first], units[second]) > 0 else units[
-            min(first, second, key=units.__getitem__)
-        ]
+        units[min(first, second, key=units.__getitem__)] = (
+            0.0 if min(units[first], units[second]) > 0 else units[min(first, second, key=units.__getitem__)]
+        )
     return np.array([units[name] for name in EXPRESSION], np.float32)
 
 

@@ -33,11 +33,12 @@ def sample_scene(
     """
     look = sample_look(rng)
     gaze = rng.normal(size=2) * (0.22, 0.15)
+    key, fill, rim, ambient, exposure = sample_lights(rng)
     if character is not None:
         look = replace(look, **sample_tints(rng, character))
+        exposure *= _metered(character)
         if rng.random() < 0.6:
             gaze += np.array([-character.pose[1] / 45, -character.pose[0] / 40]) * rng.uniform(0.5, 1.0)
-    key, fill, rim, ambient, exposure = sample_lights(rng)
     glasses = 0
     if rng.random() < GLASSES_SHARE:
         glasses = int(rng.integers(1, len(EYEWEAR)))
@@ -59,6 +60,12 @@ def sample_scene(
     )
 
 
+def _metered(character: Character) -> float:
+    """Photographers expose for the face: fair skin a little less, dark skin a little more."""
+    skin = linear_rgb(REFERENCE.slot("skin").colours)[character.style["skin"]]
+    return float(np.clip((0.30 / skin.mean()) ** 0.35, 0.75, 1.5))
+
+
 def sample_camera(rng: np.random.Generator, size: int) -> Camera:
     """From an arm's length to across a room, framed and tilted as carelessly as photos are; alignment re-crops."""
     distance = math.exp(rng.uniform(math.log(4.5), math.log(16.0)))
@@ -76,7 +83,9 @@ def sample_lights(rng: np.random.Generator) -> tuple[Light, Light, Light, NDArra
     fill_at = -math.copysign(rng.uniform(20, 80), azimuth)
     fill = Light.at(fill_at, rng.uniform(-15, 35), _tinted(rng, rng.uniform(0.0, 0.35), rng.normal() * 0.10))
     rim_at = math.copysign(rng.uniform(110, 165), rng.normal())
-    rim = Light.at(rim_at, rng.uniform(0, 50), _tinted(rng, rng.uniform(0, 0.8) if rng.random() < 0.6 else 0.0, rng.normal() * 0.15))
+    rim = Light.at(
+        rim_at, rng.uniform(0, 50), _tinted(rng, rng.uniform(0, 0.8) if rng.random() < 0.6 else 0.0, rng.normal() * 0.15)
+    )
     level = np.asarray(_tinted(rng, 0.16 + 0.55 * (1 - hardness), -0.5 * warmth + rng.normal() * 0.06))
     ambient = np.zeros((9, 3), np.float32)
     slopes = rng.normal(size=8) * (0.16, 0.12, 0.14, 0.05, 0.05, 0.05, 0.05, 0.05) + (0.22, 0.15, 0, 0, 0, 0, 0, 0)
@@ -131,7 +140,11 @@ def sample_background(rng: np.random.Generator, strips: Sequence[Picture] | None
         slope = rng.normal() * 35 + rng.normal(size=3) * 8
         return gradient(tuple(middle + slope), tuple(middle - slope))
     cells = int(rng.integers(2, 14))
-    noise = rng.uniform(20, 225) + rng.normal(size=(cells, cells, 1)) * rng.uniform(8, 60) + rng.normal(size=(cells, cells, 3)) * rng.uniform(3, 35)
+    noise = (
+        rng.uniform(20, 225)
+        + rng.normal(size=(cells, cells, 1)) * rng.uniform(8, 60)
+        + rng.normal(size=(cells, cells, 3)) * rng.uniform(3, 35)
+    )
     picture = Image.fromarray(np.clip(noise, 0, 255).astype(np.uint8))
     return np.asarray(picture.resize((96, 96), Image.Resampling.BICUBIC))
 

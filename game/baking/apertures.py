@@ -129,9 +129,7 @@ def _pairs(base: FloatArray, loop: list[int]) -> tuple[npt.NDArray, npt.NDArray,
     return np.array(inner), pairs, np.stack([1 - share, share], 1)
 
 
-def _spread(
-    base: FloatArray, loop: list[int], upper: npt.NDArray, reach: float, upper_share: float
-) -> npt.NDArray[np.float64]:
+def _spread(base: FloatArray, loop: list[int], upper: npt.NDArray, reach: float, upper_share: float) -> npt.NDArray[np.float64]:
     """(V, pairs) how far each vertex moves up for each unit of a pair's correction: fully at the upper rim, fading with
     distance; vertices nearer to the lower rim move down by the rest."""
     to_loop = np.linalg.norm(base[:, None] - base[None, loop], axis=-1)

@@ -27,9 +27,7 @@ _WIDEST = 2.0
 _BACK_WEIGHT = 0.25
 
 
-def visual_weights(
-    base: FloatArray, triangles: npt.NDArray[np.int32], face: npt.NDArray[np.bool_]
-) -> npt.NDArray[np.float64]:
+def visual_weights(base: FloatArray, triangles: npt.NDArray[np.int32], face: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
     """(V,) square roots of how much each vertex of the ``face`` (V,) shows: its area, most of all what looks forward.
     Mean square 1."""
     mesh = Trimesh(base, triangles, process=False)

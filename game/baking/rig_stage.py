@@ -66,9 +66,7 @@ def _occlusion(anatomy: Anatomy, base: FloatArray, actions: FloatArray) -> Float
     return occlusion
 
 
-def _identity(
-    anatomy: Anatomy, base: FloatArray, people: FloatArray, apertures: Arrays, face: npt.NDArray[np.bool_]
-) -> Arrays:
+def _identity(anatomy: Anatomy, base: FloatArray, people: FloatArray, apertures: Arrays, face: npt.NDArray[np.bool_]) -> Arrays:
     """The identity basis in factors, and sampled people in its sliders."""
     weights = visual_weights(base, anatomy.triangles, face)
     varied = normalised_people(anatomy, varied_people(anatomy, _FEATURE_SPREAD, np.random.default_rng(1)))

@@ -177,7 +177,11 @@ def _strands(out):
 
 @njit(**KERNEL)
 def _covers(across, along, ribbon):
-    """Like :func:`strand_covers`, but a strand ends where it is half as wide: a finer tip would be dust in a viewer."""
+    """Like :func:`strand_covers`, but strands end closer together, and where they are half as wide.
+
+    A mean alpha near one half over a long way, and fine tips, would turn into dust in a viewer's coarser mip levels.
+    """
+    along = along * _F(0.75) if along < _F(0.8) else _F(0.6) + (along - _F(0.8)) * _F(3.0)
     cell = (across + _F(1.0)) * _F(0.5 * STRANDS)
     half_way = (np.floor(cell) + _F(0.75)) / _F(0.5 * STRANDS) - _F(1.0)
     return strand_covers(across, along, ribbon) and strand_covers(half_way, along, ribbon)
