@@ -66,8 +66,9 @@ class Networks:
         }
 
     def run(self, crops: Iterator[Array], *models: str) -> Outputs:
-        """Outputs of some models, by name, on crops (256, 256, 3) uint8."""
+        """Outputs of some models, by name, on crops (256, 256, 3) uint8; of a name that two share, the first model's."""
         rows: dict[str, list[Array]] = {}
+        owner: dict[str, str] = {}
         batch: list[Array] = []
 
         def flush() -> None:
@@ -76,7 +77,8 @@ class Networks:
                 session = self.sessions[model]
                 names = [output.name for output in session.get_outputs()]
                 for name, value in zip(names, session.run(None, {contract.CROP.name: pictures}), strict=True):
-                    rows.setdefault(name, []).append(value)
+                    if owner.setdefault(name, model) == model:
+                        rows.setdefault(name, []).append(value)
             batch.clear()
 
         for crop in crops:

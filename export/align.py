@@ -1,13 +1,12 @@
 """The `align` model: :class:`train.alignment.Aligner` as one ONNX file.
 
-    python -m export.align            # writes model_repository/align/1/model.onnx
+python -m export.align            # writes model_repository/align/1/model.onnx
 """
 
 from __future__ import annotations
 
 import ast
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -49,8 +48,7 @@ def export_align(path: Path) -> None:
         raise RuntimeError("torch.onnx.export returned nothing")
     model = program.model_proto
     model.graph.name = contract.ALIGN.name
-    for graph in _graphs(model.graph):
-        _tidy(graph)
+    _tidy(model.graph)
     onnx.checker.check_model(model)
     onnx.save(model, path)
     check_parity(aligner, path)
@@ -73,24 +71,20 @@ def check_parity(aligner: Aligner, path: Path) -> None:
             raise RuntimeError(f"{path}: output {name!r} differs from PyTorch by {difference:.2g}")
 
 
-def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    """A graph and those of the conditions in it."""
-    yield graph
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                yield from _graphs(attribute.g)
-
-
-def _tidy(graph: onnx.GraphProto) -> None:
-    """Name nodes after the modules they come from, and drop what the exporter notes for debugging (10 of 14 MB)."""
+def _tidy(graph: onnx.GraphProto, parent: str = "") -> None:
+    """Name nodes after the modules they come from, drop the exporter's notes for debugging (10 of 14 MB), and finish its work."""
     for number, node in enumerate(graph.node):
         notes = {note.key: note.value for note in node.metadata_props}
         scopes = [scope for scope in ast.literal_eval(notes.get("pkg.torch.onnx.name_scopes", "[]")) if scope]
-        module = scopes[-2] if len(scopes) > 1 else ""  # the last scope is the operation itself
-        node.name = "/".join(part for part in (module.replace(".", "/"), f"{node.op_type}_{number}") if part)
+        module = scopes[-2].replace(".", "/") if len(scopes) > 1 else parent  # the last scope is the operation itself
+        node.name = "/".join(part for part in (module, f"{node.op_type}_{number}") if part)
         del node.metadata_props[:]
         node.doc_string = ""
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                _tidy(attribute.g, module)
+            elif node.op_type == "GridSample" and attribute.s == b"bilinear":
+                attribute.s = b"linear"  # opset 20's name; the exporter converts only nodes outside of conditions
     del graph.value_info[:]
     for value in (*graph.input, *graph.output, *graph.initializer):
         del value.metadata_props[:]

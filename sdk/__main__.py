@@ -19,13 +19,15 @@ from typing import Any
 from sdk.client import FaceParamClient
 from sdk.errors import FaceParamError, FaceRejected, InputError, MissingDependencyError, ModelError
 from sdk.face_params import FaceParams, StyleChoice
-from sdk.output import write_glb, write_json, write_preview
+from sdk.output import require_game, write_glb, write_json, write_preview
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     options = _parse(arguments)
     try:
+        if options.glb or options.preview:
+            require_game()
         with FaceParamClient.embedded(options.models, threads=options.threads) as client:
             return _solve_all(client, options)
     except (ModelError, MissingDependencyError) as error:
@@ -36,20 +38,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+    except OSError as error:
+        print(f"error: cannot write: {error}", file=sys.stderr)
+        return 2
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m sdk", description="Photos in, the parameters of game characters' faces out."
-    )
+    parser = argparse.ArgumentParser(prog="python -m sdk", description="Photos in, the parameters of game characters' faces out.")
     parser.add_argument("photos", nargs="+", metavar="PHOTO", help="JPEG, PNG, WebP or BMP file")
     parser.add_argument("--out", type=Path, metavar="DIR", help="write NAME.json (and what is chosen below) into DIR")
     parser.add_argument("--json", action="store_true", help="print one JSON object per photo instead of a table")
     parser.add_argument("--preview", action="store_true", help="write NAME.preview.png: the photo beside the character")
     parser.add_argument("--glb", action="store_true", help="write NAME.glb: the character as glTF")
-    parser.add_argument(
-        "--models", metavar="DIR", help="model repository (default: $FACEPARAM_MODELS, then the installed)"
-    )
+    parser.add_argument("--models", metavar="DIR", help="model repository (default: $FACEPARAM_MODELS, then the installed)")
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="CPU threads (default: 1)")
     options = parser.parse_args(arguments)
     if options.out is None and (options.preview or options.glb):
@@ -116,13 +117,11 @@ def _write(params: FaceParams, photo: str, stem: str, options: argparse.Namespac
 
 
 def _failure(photo: str, error: FaceParamError) -> str:
-    """One line saying what was wrong, naming the photo once; a line per reason for rejected faces."""
+    """One line saying what was wrong, naming the photo once; for rejected faces with the reasons' codes."""
     message = str(error)
     line = message if repr(photo) in message else f"{photo!r}: {message}"
     if isinstance(error, FaceRejected):
-        line += "".join(
-            f"\n  {r.code}: {r.message} (measured {r.value:.3g}, limit {r.limit:.3g})" for r in error.reasons
-        )
+        line += f" [{', '.join(reason.code for reason in error.reasons)}]"
     return line
 
 

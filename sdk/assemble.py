@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from sdk.contract import sigma_name, style_name
 from sdk.errors import FaceRejected, NoFaceError, Reason
 from sdk.face_params import DetectedFace, FaceParams, Parameters, StyleChoice, Styles, frozen_array
+from sdk.geometry import Affine, apply, compose, invert, magnification
 from sdk.image import Photo
 from sdk.quality import Quality
 from sdk.schema import Schema
@@ -37,23 +38,19 @@ def reject(reasons: tuple[Reason, ...], count: int) -> None:
     raise FaceRejected(f"the face in the photo cannot be solved: {what}", reasons=reasons, faces=count)
 
 
-def face_in_photo(
-    align: Tensors, photo: Photo, to_canvas: NDArray[np.float64], count: int, quality: Quality
-) -> DetectedFace:
+def face_in_photo(align: Tensors, photo: Photo, from_canvas: Affine, count: int, quality: Quality) -> DetectedFace:
     """The main face in pixels of the photo.
 
     Args:
         align: outputs of `align`.
-        photo: the decoded photo.
-        to_canvas: (2, 3), decoded pixels -> canvas pixels, from :func:`sdk.letterbox.letterbox`.
+        photo: for its size.
+        from_canvas: (2, 3), canvas pixels -> pixels of the photo.
         count: number of faces found.
         quality: its measures.
     """
-    from_canvas = invert(to_canvas)
-    from_canvas *= photo.scale  # decoded pixels -> pixels of the photo
     from_crop = compose(from_canvas, invert(align["transform"]))
-    scale = float(np.sqrt(abs(np.linalg.det(from_crop[:, :2]))))
-    landmarks = np.concatenate([apply(from_crop, align["landmarks"][:, :2]), align["landmarks"][:, 2:] * scale], 1)
+    depth = align["landmarks"][:, 2:] * magnification(from_crop)
+    landmarks = np.concatenate([apply(from_crop, align["landmarks"][:, :2]), depth], 1)
     corners = apply(from_canvas, align["faces"][0, :4].reshape(2, 2))
     x0, y0, x1, y1 = _rounded(corners.clip(0, [photo.width, photo.height]), PIXEL_DECIMALS).ravel().tolist()
     return DetectedFace(
@@ -103,20 +100,3 @@ def _styles(schema: Schema, encoder: Tensors) -> Styles:
 
 def _rounded(values: NDArray[Any], decimals: int) -> NDArray[np.float64]:
     return np.asarray(np.round(values.astype(np.float64), decimals) + 0.0, np.float64)  # + 0.0: no negative zeros
-
-
-def invert(affine: NDArray[Any]) -> NDArray[np.float64]:
-    """The affine map (2, 3) back."""
-    linear = np.linalg.inv(affine[:, :2].astype(np.float64))
-    return np.concatenate([linear, -linear @ affine[:, 2:]], 1)
-
-
-def compose(second: NDArray[Any], first: NDArray[Any]) -> NDArray[np.float64]:
-    """The affine map (2, 3) that does `first`, then `second`."""
-    linear = second[:, :2].astype(np.float64)
-    return np.concatenate([linear @ first[:, :2], linear @ first[:, 2:] + second[:, 2:]], 1)
-
-
-def apply(affine: NDArray[Any], points: NDArray[Any]) -> NDArray[np.float64]:
-    """Points (N, 2) through an affine map (2, 3)."""
-    return np.asarray(points @ affine[:, :2].T.astype(np.float64) + affine[:, 2], np.float64)

@@ -1,4 +1,5 @@
-"""The whole line in this process: decode -> letterbox -> align -> quality -> regressor and encoder -> `FaceParams`.
+"""The whole line in this process: decode -> letterbox -> align (twice for a small face in a large photo) -> quality
+-> regressor and encoder -> `FaceParams`.
 
 The same model files as in Triton, run by ONNX Runtime on the CPU. Imported when an embedded client is made.
 """
@@ -14,8 +15,10 @@ from numpy.typing import NDArray
 
 from sdk import contract
 from sdk.assemble import Tensors, face_in_photo, face_params, reject
+from sdk.closer_look import Aligned, closer_box, same_face
 from sdk.face_params import FaceParams
-from sdk.image import PhotoInput, decode
+from sdk.geometry import compose, invert, magnification
+from sdk.image import Photo, PhotoInput, decode
 from sdk.letterbox import letterbox
 from sdk.models import ModelFiles
 from sdk.quality import count_faces, measure, reasons
@@ -39,23 +42,31 @@ class EmbeddedBackend:
         watch = Stopwatch()
         picture = decode(photo)
         watch.lap("decode")
-        canvas, to_canvas = letterbox(picture.pixels)
-        watch.lap("letterbox")
-        align = self._run("align", canvas)
-        watch.lap("align")
-        count = count_faces(align)
-        quality = measure(align, canvas, picture.scale / to_canvas[0, 0])
+        aligned = self._align(picture, watch)
+        count = count_faces(aligned.tensors)
+        if count and (box := closer_box(aligned)):
+            closer = self._align(picture.region(box), watch)
+            aligned = closer if same_face(aligned, closer) else aligned
+        tensors = aligned.tensors
+        quality = measure(tensors, aligned.canvas, magnification(aligned.from_canvas))
         reject(reasons(quality), count)
         watch.lap("quality")
-        regressor = self._run("regressor", align["crop"])
+        regressor = self._run("regressor", tensors["crop"])
         watch.lap("regressor")
-        encoder = self._run("encoder", align["crop"])
+        encoder = self._run("encoder", tensors["crop"])
         watch.lap("encoder")
-        face = face_in_photo(align, picture, to_canvas, count, quality)
+        face = face_in_photo(tensors, picture, aligned.from_canvas, count, quality)
         return face_params(self.schema, regressor, encoder, face, self._model_version(), watch.total())
 
     def close(self) -> None:
         """Nothing to do: the models go with the last photo that another thread is still solving."""
+
+    def _align(self, picture: Photo, watch: Stopwatch) -> Aligned:
+        canvas, to_canvas = letterbox(picture.pixels)
+        watch.lap("letterbox")
+        tensors = self._run("align", canvas)
+        watch.lap("align")
+        return Aligned(canvas, compose(picture.to_photo, invert(to_canvas)), tensors)
 
     def _run(self, name: str, tensor: NDArray[Any]) -> Tensors:
         outputs = self._sessions[name].run(tensor[np.newaxis])
@@ -76,9 +87,9 @@ class Stopwatch:
         self._laps: dict[str, float] = {}
 
     def lap(self, name: str) -> None:
-        """End a stage."""
+        """End a stage; the time of a stage that is done twice adds up."""
         now = time.perf_counter()
-        self._laps[name] = 1e3 * (now - self._last)
+        self._laps[name] = self._laps.get(name, 0.0) + 1e3 * (now - self._last)
         self._last = now
 
     def total(self) -> dict[str, float]:

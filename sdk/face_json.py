@@ -154,9 +154,7 @@ def _choice(fields: Any, slot: Slot) -> StyleChoice:
     probabilities = [_number(fields["probabilities"][o], f"{where}.probabilities.{o}", 0, 1) for o in slot.options]
     if abs(sum(probabilities) - 1) > PROBABILITY_TOLERANCE:
         raise SchemaError(f"{where}.probabilities sum to {sum(probabilities):.3f} instead of 1")
-    return StyleChoice(
-        slot, slot.index(_string(fields["option"], f"{where}.option")), np.array(probabilities, np.float32)
-    )
+    return StyleChoice(slot, slot.index(_string(fields["option"], f"{where}.option")), np.array(probabilities, np.float32))
 
 
 def _face(fields: Any) -> DetectedFace:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from sdk.contract import CANVAS_SIZE
 from sdk.errors import ImageDecodeError, ImageReadError, ImageTooLargeError, InputError, UnsupportedImageError
+from sdk.geometry import Affine, apply, compose, invert, magnification, scaling
 from sdk.image_header import Header, read_header
 
 MAX_FILE_BYTES = 64 * 2**20
@@ -30,6 +31,9 @@ MAX_DECODED_BYTES = 256 * 2**20
 """Most memory that decoding may take; with the models this keeps a process below 600 MB."""
 BACKDROP = 128
 """Grey level behind transparent pixels: darker than most skin, brighter than most hair, so neither melts into it."""
+
+TRANSPOSED, ROWS_FLIPPED, COLUMNS_FLIPPED = (5, 6, 7, 8), (3, 4, 7, 8), (2, 3, 6, 7)
+"""EXIF orientations of pictures that are transposed first, then flipped, to stand upright."""
 
 Pixels: TypeAlias = NDArray[np.uint8]
 
@@ -45,20 +49,38 @@ PhotoInput: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview
 """What `FaceParamClient.infer` takes; Pillow images too (they are not named here because Pillow is optional)."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Photo:
-    """A decoded photo.
+    """A decoded photo, or a region of one.
 
     Attributes:
-        pixels: (height, width, 3) uint8 RGB, upright, perhaps smaller than the photo by a whole factor.
-        width, height: size of the upright photo in its own pixels.
-        scale: photo pixels per decoded pixel (1, 2, 4 or 8).
+        pixels: (rows, columns, 3) uint8 RGB, upright, perhaps at a fraction of the photo's resolution.
+        to_photo: (2, 3), the map from these pixels to pixels of the whole upright photo.
+        width, height: size of the whole upright photo.
     """
 
-    pixels: Pixels
+    pixels: Pixels = field(repr=False)
+    to_photo: Affine
     width: int
     height: int
-    scale: int
+    _file: _File | None = field(default=None, repr=False)
+
+    def region(self, box: tuple[float, float, float, float]) -> Photo:
+        """The part inside a box (x0, y0, x1, y1 in pixels of the photo), decoded again if the file holds more detail.
+
+        Of the photo's resolution as much is kept as fills a canvas.
+        """
+        whole = self
+        if self._file is not None:
+            finer = self._file.reduction(max(box[2] - box[0], box[3] - box[1]))
+            if finer < magnification(self.to_photo) and self._file.fits(finer):
+                whole = self._file.decode(finer)
+        corners = apply(invert(whole.to_photo), np.array(box).reshape(2, 2))
+        rows, columns = whole.pixels.shape[:2]
+        left, top = np.floor(corners[0].clip(0, [columns - 1, rows - 1])).astype(int)
+        right, bottom = np.ceil(corners[1].clip([left + 1, top + 1], [columns, rows])).astype(int)
+        to_photo = compose(whole.to_photo, scaling(1, left, top))
+        return Photo(np.ascontiguousarray(whole.pixels[top:bottom, left:right]), to_photo, self.width, self.height)
 
 
 def decode(photo: PhotoInput) -> Photo:
@@ -130,40 +152,60 @@ def _from_bytes(data: bytes, name: str) -> Photo:
     if header.width < 1 or header.height < 1:
         raise ImageDecodeError(f"{name} is a damaged {header.format}: its size is {header.width} x {header.height}")
     _check("pixels", header.width * header.height, MAX_PIXELS, name)
-    scale = _reduction(header)
-    # A reduced JPEG never exists at full size; coefficients of a progressive one do.
-    per_pixel = header.bytes_per_pixel - 3 + 3 / scale**2 if header.format == "JPEG" else header.bytes_per_pixel
-    _check("bytes of decoded pixels", header.width * header.height * per_pixel, MAX_DECODED_BYTES, name)
-    pixels = _upright(_to_rgb(_decode(data, header, scale, name)), header.orientation)
-    turned = header.orientation >= 5
-    width, height = (header.height, header.width) if turned else (header.width, header.height)
-    return Photo(pixels, width, height, scale)
+    file = _File(data, header, name)
+    scale = file.reduction(max(header.width, header.height))
+    _check("bytes of decoded pixels", file.memory(scale), MAX_DECODED_BYTES, name)
+    return file.decode(scale)
 
 
-def _reduction(header: Header) -> int:
-    """Largest factor at which the decoded JPEG still fills the canvas."""
-    if header.format != "JPEG":
-        return 1
-    longest = max(header.width, header.height)
-    return next((scale for scale in (8, 4, 2) if longest >= scale * CANVAS_SIZE), 1)
+@dataclass(frozen=True)
+class _File:
+    """An encoded picture whose header has passed the checks."""
 
+    data: bytes = field(repr=False)
+    header: Header
+    name: str
 
-def _decode(data: bytes, header: Header, scale: int, name: str) -> NDArray[Any]:
-    reduced = {
-        1: cv2.IMREAD_COLOR,
-        2: cv2.IMREAD_REDUCED_COLOR_2,
-        4: cv2.IMREAD_REDUCED_COLOR_4,
-        8: cv2.IMREAD_REDUCED_COLOR_8,
-    }
-    # UNCHANGED keeps alpha and 16 bits, which a JPEG does not have.
-    mode = reduced[scale] if header.format == "JPEG" else cv2.IMREAD_UNCHANGED
-    try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), mode | cv2.IMREAD_IGNORE_ORIENTATION)
-    except cv2.error as error:
-        raise ImageDecodeError(f"{name} is a damaged {header.format}: {error.err}") from error
-    if pixels is None:
-        raise ImageDecodeError(f"{name} is a {header.format} that cannot be decoded: it is damaged or of a rare kind")
-    return np.asarray(pixels)
+    def reduction(self, length: float) -> int:
+        """Largest factor by which this picture can be decoded smaller while `length` pixels still fill the canvas."""
+        factors = (8, 4, 2) if self.header.format == "JPEG" else ()
+        return next((factor for factor in factors if length >= factor * CANVAS_SIZE), 1)
+
+    def memory(self, scale: int) -> float:
+        """Bytes that decoding takes. A reduced JPEG never exists at full size; a progressive one's coefficients do."""
+        per_pixel = self.header.bytes_per_pixel
+        if self.header.format == "JPEG":
+            per_pixel += 3 / scale**2 - 3
+        return self.header.width * self.header.height * per_pixel
+
+    def fits(self, scale: int) -> bool:
+        """Whether decoding stays within the memory limit."""
+        return self.memory(scale) <= MAX_DECODED_BYTES
+
+    def decode(self, scale: int) -> Photo:
+        """Decode at 1 / scale of the size."""
+        header = self.header
+        reduced = {
+            1: cv2.IMREAD_COLOR,
+            2: cv2.IMREAD_REDUCED_COLOR_2,
+            4: cv2.IMREAD_REDUCED_COLOR_4,
+            8: cv2.IMREAD_REDUCED_COLOR_8,
+        }
+        # UNCHANGED keeps alpha and 16 bits, which a JPEG does not have.
+        mode = reduced[scale] if header.format == "JPEG" else cv2.IMREAD_UNCHANGED
+        try:
+            pixels = cv2.imdecode(np.frombuffer(self.data, np.uint8), mode | cv2.IMREAD_IGNORE_ORIENTATION)
+        except cv2.error as error:
+            raise ImageDecodeError(f"{self.name} is a damaged {header.format}: {error.err}") from error
+        if pixels is None:
+            raise ImageDecodeError(f"{self.name} is a {header.format} that cannot be decoded: it is damaged or of a rare kind")
+        upright = _upright(_to_rgb(np.asarray(pixels)), header.orientation)
+        turned = header.orientation in TRANSPOSED
+        width, height = (header.height, header.width) if turned else (header.width, header.height)
+        # The last column and row of a reduced picture may reach beyond the photo; flipping moves them to the front.
+        left = width - scale * upright.shape[1] if header.orientation in COLUMNS_FLIPPED else 0
+        top = height - scale * upright.shape[0] if header.orientation in ROWS_FLIPPED else 0
+        return Photo(upright, scaling(scale, left, top), width, height, self)
 
 
 def _to_rgb(pixels: NDArray[Any]) -> Pixels:
@@ -195,11 +237,11 @@ def _flatten(pixels: Pixels) -> Pixels:
 
 def _upright(pixels: Pixels, orientation: int) -> Pixels:
     """Undo the camera's orientation (EXIF values 1 to 8)."""
-    if orientation >= 5:
+    if orientation in TRANSPOSED:
         pixels = pixels.transpose(1, 0, 2)
-    flip_rows = orientation in (3, 4, 7, 8)
-    flip_columns = orientation in (2, 3, 6, 7)
-    return np.ascontiguousarray(pixels[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1])
+    row_step = -1 if orientation in ROWS_FLIPPED else 1
+    column_step = -1 if orientation in COLUMNS_FLIPPED else 1
+    return np.ascontiguousarray(pixels[::row_step, ::column_step])
 
 
 def _from_array(array: NDArray[Any], name: str) -> Photo:
@@ -215,7 +257,7 @@ def _from_array(array: NDArray[Any], name: str) -> Photo:
         raise ImageDecodeError(f"{name} is empty ({shape})")
     height, width = array.shape[:2]
     _check("pixels", height * width, MAX_PIXELS, name)
-    return Photo(_eight_bit_rgb(np.ascontiguousarray(array)), width, height, scale=1)
+    return Photo(_eight_bit_rgb(np.ascontiguousarray(array)), scaling(1), width, height)
 
 
 def _is_pillow(photo: object) -> bool:

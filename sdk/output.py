@@ -38,10 +38,11 @@ def write_preview(path: Path, params: FaceParams, photo: PhotoInput) -> None:
     """
     import cv2
 
+    from sdk.geometry import apply, invert
     from sdk.image import decode
 
     picture = decode(photo)
-    landmarks = params.face.landmarks / picture.scale
+    landmarks = apply(invert(picture.to_photo), params.face.landmarks[:, :2])
     sheet = _game("preview").preview(picture.pixels, character(params), landmarks=landmarks)
     path.write_bytes(cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))[1].tobytes())
 
@@ -58,6 +59,12 @@ def character(params: FaceParams) -> Any:
         pose=params.pose.array,
         style=params.style.indices(),
     )
+
+
+def require_game() -> None:
+    """Raise :class:`MissingDependencyError` now rather than after the first photo if the reference game is missing."""
+    _game("gltf")
+    _game("preview")
 
 
 def _game(module: str) -> ModuleType:

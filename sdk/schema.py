@@ -60,9 +60,7 @@ class Slot:
         try:
             return self.options.index(option)
         except ValueError:
-            raise SchemaError(
-                f"style slot {self.name!r} has no option {option!r}; it has {', '.join(self.options)}"
-            ) from None
+            raise SchemaError(f"style slot {self.name!r} has no option {option!r}; it has {', '.join(self.options)}") from None
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,11 @@ are trained on what they will see. A sample KEY becomes
 
 - ``KEY.jpg``: the crop, quality 95, 4:4:4;
 - ``KEY.json``: the sample's own fields, if it had any, and ``transform`` (2, 3) from the sample's pixels to crop pixels,
-  ``detector_score``, ``mesh_score``, ``roll``;
+  ``detector_score``, ``mesh_score``, ``roll``, and ``quality``, the measures of :class:`sdk.quality.Quality`;
 - ``KEY.landmarks.npy``: FaceMesh's points, float32 (468, 3), crop pixels;
-- ``KEY.mask.png``, only where a part of the crop lies outside the photo: 255 inside;
-- for renders ``KEY.rig_landmarks.npy``, the exact points of the rig, float32 (468, 2), crop pixels, and ``KEY.png``, their labels.
+- ``KEY.mask.png``, only where a part of the crop lies outside the photo or in the black corners of a photo that somebody turned
+  before (LFW): 255 inside;
+- for renders ``KEY.rig_landmarks.npy``, the exact points of the rig, float32 (468, 2), crop pixels, and ``KEY.png``, labels.
 
 Samples in which no face is found are left out and counted. A run that was stopped goes on with the shards that are missing.
 """
@@ -19,6 +20,7 @@ Samples in which no face is found are left out and counted. A run that was stopp
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import io
 import json
 import multiprocessing
@@ -36,9 +38,11 @@ from tqdm import tqdm
 
 from sdk.contract import CROP_SIZE
 from sdk.letterbox import letterbox
+from sdk.quality import count_faces, measure
 
 ALIGN = Path(__file__).parent.parent / "model_repository/align/1/model.onnx"
-MIN_DETECTOR_SCORE, MIN_MESH_SCORE = 0.6, 0.5
+BLACK = 8
+"""Brightest value that counts as black: JPEG leaves traces in black corners."""
 _JPEG = [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
 
 Files = dict[str, bytes]
@@ -76,25 +80,28 @@ class ShardAligner:
         image = cv2.cvtColor(cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
         canvas, to_canvas = letterbox(image)
         outputs = dict(zip(self.names, (o[0] for o in self.session.run(None, {"canvas": canvas[None]})), strict=True))
-        if outputs["detector_score"] < MIN_DETECTOR_SCORE or outputs["mesh_score"] < MIN_MESH_SCORE:
+        if count_faces(outputs) == 0:
             return None
         transform = _compose(outputs["transform"], to_canvas)
         fields: dict[str, Any] = json.loads(files["json"]) if "json" in files else {}
         fields["transform"] = np.round(transform, 6).tolist()
         for name in ("detector_score", "mesh_score", "roll"):
             fields[name] = round(float(outputs[name]), 4)
+        quality = measure(outputs, canvas, 1 / to_canvas[0, 0])
+        fields["quality"] = {name: round(value, 4) for name, value in dataclasses.asdict(quality).items()}
         crop = np.clip(outputs["crop"].transpose(1, 2, 0) * 255 + 0.5, 0, 255).astype(np.uint8)
         aligned = {
             "jpg": cv2.imencode(".jpg", crop[..., ::-1], _JPEG)[1].tobytes(),
             "landmarks.npy": _npy(outputs["landmarks"]),
         }
-        mask = _inside(transform, image.shape[:2])
+        is_render = "png" in files and picture is not files["png"]
+        mask = _warp(np.full(image.shape[:2], 255, np.uint8) if is_render else _without_corners(image), transform)
         if mask.min() == 0:
             aligned["mask.png"] = cv2.imencode(".png", mask)[1].tobytes()
         if "landmarks.npy" in files:
             points = np.load(io.BytesIO(files["landmarks.npy"]))[:, :2]
             aligned["rig_landmarks.npy"] = _npy(points @ transform[:, :2].T + transform[:, 2])
-        if "png" in files and picture is not files["png"]:
+        if is_render:
             labels = cv2.imdecode(np.frombuffer(files["png"], np.uint8), cv2.IMREAD_GRAYSCALE)
             aligned["png"] = cv2.imencode(".png", _warp(labels, transform), [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
         return aligned | {"json": json.dumps(fields, separators=(",", ":")).encode()}
@@ -113,9 +120,11 @@ def _warp(picture: NDArray[np.uint8], transform: NDArray[np.float64]) -> NDArray
     return cv2.warpAffine(picture, shifted, (CROP_SIZE, CROP_SIZE), flags=cv2.INTER_NEAREST)
 
 
-def _inside(transform: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.uint8]:
-    """255 where the crop lies inside a photo of this shape (height, width)."""
-    return _warp(np.full(shape, 255, np.uint8), transform)
+def _without_corners(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(H, W) uint8: 0 in the black areas (H, W, 3) that begin in a corner of the photo, 255 elsewhere."""
+    _, areas = cv2.connectedComponents((image.max(2) <= BLACK).astype(np.uint8))
+    corners = [area for area in areas[[0, 0, -1, -1], [0, -1, 0, -1]].tolist() if area]
+    return np.where(np.isin(areas, corners), 0, 255).astype(np.uint8)
 
 
 def _npy(array: NDArray[Any]) -> bytes:

@@ -20,7 +20,7 @@ from sdk.contract import CROP_EYE_DISTANCE, CROP_EYE_LINE, CROP_SIZE, LANDMARKS
 from train import facemesh
 from train.face_detector import FaceDetector
 from train.mediapipe_weights import load_facemesh
-from train.warp import Pyramid, Warp, build_pyramid
+from train.warp import Pyramid, PyramidBuilder, Warp
 
 RIGHT_EYE = (33, 133, 159, 145)
 LEFT_EYE = (263, 362, 386, 374)
@@ -46,13 +46,14 @@ class Aligner(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
+        self.pyramid = PyramidBuilder()
         self.detector = FaceDetector()
         self.mesh = MeshRegion()
         self.fit = SimilarityFit()
         self.warp = Warp(CROP_SIZE)
 
     def forward(self, canvas: Tensor) -> tuple[Tensor, ...]:
-        pyramid = build_pyramid(canvas)
+        pyramid = self.pyramid(canvas)
         main, faces = self.detector(pyramid)
         landmarks, _ = self.mesh(pyramid, *region_of_detection(main), half=True)
         landmarks, logit = self.mesh(pyramid, *region_of_landmarks(landmarks))

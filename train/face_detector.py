@@ -9,7 +9,7 @@ from torch.nn import functional
 from sdk.contract import CANVAS_SIZE, MAX_FACES
 from train import blazeface
 from train.mediapipe_weights import load_blazeface
-from train.warp import QUARTER, Pyramid
+from train.warp import QUARTER, Pyramid, branch
 
 COARSE_SIZE, FINE_SIZE = QUARTER, blazeface.INPUT_SIZE
 """Sides of the two pictures of the canvas that the detector looks at."""
@@ -24,8 +24,8 @@ SAME_FACE_IOU = 0.3
 class FaceDetector(nn.Module):
     """BlazeFace on the whole canvas.
 
-    It looks at the canvas at a quarter of its size first (160 pixels, which finds the faces of portraits more surely than BlazeFace's
-    own 256), and again at 256 pixels only if that finds no sure face: small faces cost their time where there are some.
+    It looks at the canvas at a quarter of its size first (160 pixels, which finds the faces of portraits more surely than
+    BlazeFace's own 256), and again at 256 pixels only if that finds no sure face: small faces cost time where there are some.
     """
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ class FaceDetector(nn.Module):
 
         main, faces = self._detect(pyramid.quarter, self.coarse_anchors)
         unsure = (faces[:, 0, 4] < SURE_SCORE).any()
-        return torch.cond(unsure, look_closer, enough, (pyramid.half, main, faces))
+        return branch(unsure, look_closer, enough, (pyramid.half, main, faces))
 
     def _detect(self, image: Tensor, anchors: Tensor) -> tuple[Tensor, Tensor]:
         """Picture of the canvas (B, 3, s, s) in [0, 255] to the main face and ``faces``, as :meth:`forward`."""

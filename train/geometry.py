@@ -10,19 +10,22 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
 from game.camera import Camera
 from game.rig import PARTS, Rig
 from sdk.contract import CROP_SIZE, LANDMARKS
 from train.data import PhotoShards, RenderShards
-from train.networks import POSE_UNIT, FaceNet, Spaces
+from train.networks import ANCHORS, POSE_UNIT, FaceNet, Spaces
 from train.rig import TorchRig
 
 FloatArray = npt.NDArray[np.floating]
 MM_PER_DM = 100.0
 SPACE_SAMPLE = 12000
 """Samples of each kind from which linear spaces and conventions are fitted."""
+ANCHOR_NOISE = 1.2
+"""Pixels, per axis: about how well anchors are seen early in training."""
 JITTER = 1.5
 """Pixels by which augmentation moves landmarks, on average (see :mod:`train.augment`)."""
 
@@ -38,9 +41,7 @@ def face_vertices(rig: Rig) -> npt.NDArray[np.intp]:
 def identity_metric(rig: Rig) -> npt.NDArray[np.float64]:
     """(244, 244) Gram matrix G: ``d @ G @ d`` is the mean squared vertex displacement in mm^2 of a slider difference
     d."""
-    basis = (
-        rig.identity_basis[:, face_vertices(rig)].reshape(len(rig.identity_basis), -1).astype(np.float64) * MM_PER_DM
-    )
+    basis = rig.identity_basis[:, face_vertices(rig)].reshape(len(rig.identity_basis), -1).astype(np.float64) * MM_PER_DM
     return 3.0 * basis @ basis.T / basis.shape[1]
 
 
@@ -100,12 +101,7 @@ class LandmarkSpace:
         """From samples (N, 468, 2), each also mirrored by the caller. ``jitter``: each sample is moved, turned and
         scaled at random by about so many pixels at the face's edge, as augmentation does: alignment has removed just
         these directions from the data."""
-        centre = CROP_SIZE / 2
-        shift = rng.normal(0, jitter, (len(landmarks), 1, 2))
-        a, b = rng.normal(0, jitter / 60, (2, len(landmarks), 1))
-        x, y = landmarks[..., 0] - centre, landmarks[..., 1] - centre
-        moved = np.stack([x + a * x - b * y, y + b * x + a * y], -1) + centre + shift
-        flat = moved.reshape(len(moved), -1)
+        flat = _jittered(landmarks, jitter, rng).reshape(len(landmarks), -1)
         mean = flat.mean(0)
         covariance = (flat - mean).T @ (flat - mean) / len(flat)
         values, vectors = np.linalg.eigh(covariance)
@@ -118,6 +114,22 @@ class LandmarkSpace:
             ("landmark_mean", self.mean), ("landmark_basis", self.basis), ("landmark_scale", self.scale),
         ):  # fmt: skip
             getattr(spaces, name).copy_(torch.from_numpy(np.asarray(value, np.float32)))
+
+
+def _jittered(landmarks: FloatArray, jitter: float, rng: np.random.Generator) -> FloatArray:
+    """Each sample (N, 468, 2) moved, turned and scaled about the crop's centre at random."""
+    centre = CROP_SIZE / 2
+    shift = rng.normal(0, jitter, (len(landmarks), 1, 2))
+    a, b = rng.normal(0, jitter / 60, (2, len(landmarks), 1))
+    x, y = landmarks[..., 0] - centre, landmarks[..., 1] - centre
+    return np.stack([x + a * x - b * y, y + b * x + a * y], -1) + centre + shift
+
+
+def _regression(inputs: FloatArray, outputs: FloatArray) -> Tensor:
+    """(I + 1, O) least-squares map of inputs (N, I) and a constant to outputs (N, O)."""
+    extended = np.concatenate([inputs, np.ones((len(inputs), 1))], 1)
+    gram = extended.T @ extended + 1e-3 * len(inputs) * np.diag([1e-2] * inputs.shape[1] + [0])
+    return torch.from_numpy(np.linalg.solve(gram, extended.T @ outputs).astype(np.float32))
 
 
 class LandmarkRig(nn.Module):
@@ -194,10 +206,14 @@ class LandmarkConvention(nn.Module):
 
 
 def mirrored_landmarks(rig: Rig) -> npt.NDArray[np.intp]:
-    """(468,) for each FaceMesh landmark the number of its mirror image, from the base face's symmetry."""
+    """(468,) for each FaceMesh landmark the number of its mirror image: the cheapest matching of the base face's points with
+    their reflections, an involution."""
     points = rig.landmarks(rig.base)
     distance = np.linalg.norm(points[:, None] * [-1, 1, 1] - points[None], axis=-1)
-    return distance.argmin(1)
+    mirrored = linear_sum_assignment((distance + distance.T) ** 2)[1]
+    if (mirrored[mirrored] != np.arange(len(points))).any():
+        raise ValueError("the rig's landmarks are not symmetric: their mirror images do not pair up")
+    return mirrored
 
 
 @dataclass(frozen=True, eq=False)
@@ -245,15 +261,29 @@ class Geometry(nn.Module):
         self.identity_variance.copy_(torch.from_numpy(space.variance.astype(np.float32)))
         chosen = rng.permutation(len(renders))[:SPACE_SAMPLE]
         landmarks = arrays["landmarks"][chosen]
-        self.convention = LandmarkConvention.fit(
-            landmarks, landmarks + arrays["mesh_offset"][chosen], arrays["pose"][chosen]
-        )
+        self.convention = LandmarkConvention.fit(landmarks, landmarks + arrays["mesh_offset"][chosen], arrays["pose"][chosen])
         offset = self.convention.offset[0].numpy()
         of_photos = photos.arrays["landmarks"][rng.permutation(len(photos))[:SPACE_SAMPLE]] - offset
         both = np.concatenate([landmarks, of_photos])
         mirrored = (both * [-1, 1] + [CROP_SIZE, 0])[:, mirrored_landmarks(rig)]
         LandmarkSpace.fit(np.concatenate([both, mirrored]), preset.landmark_codes, JITTER, rng).install(network.spaces)
         network.points.expect(network.spaces.landmark_mean.unflatten(0, (-1, 2)))
+        self.start_heads(network, renders, chosen, rng)
+
+    def start_heads(
+        self, network: FaceNet, renders: RenderShards, chosen: npt.NDArray[np.intp], rng: np.random.Generator
+    ) -> None:
+        """Give the heads the linear maps that serve best while anchors are seen to within ANCHOR_NOISE pixels."""
+        arrays, spaces = renders.arrays, network.spaces
+        landmarks = torch.from_numpy(_jittered(arrays["landmarks"][chosen], JITTER, rng).astype(np.float32))
+        anchors = landmarks[:, list(ANCHORS)]
+        places = network.points.places(anchors + ANCHOR_NOISE * torch.randn(anchors.shape)).numpy()
+        code = _regression(places, spaces.landmark_code(landmarks).numpy())
+        identity = (arrays["identity"][chosen] - spaces.identity_mean.numpy()) @ self.encoder.numpy()
+        pose = arrays["pose"][chosen] / POSE_UNIT
+        values = np.concatenate([identity, arrays["expression"][chosen], pose, arrays["gaze"][chosen]], 1)
+        seen = np.concatenate([places, np.ones((len(places), 1))], 1) @ code.numpy()
+        network.start_from_places(code, _regression(seen, values))
 
     def metric(self, network: FaceNet) -> Metric:
         """How the losses compare codes."""

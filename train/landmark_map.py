@@ -78,16 +78,12 @@ def main() -> None:
         "weights": np.round(binding.weights.astype(float), 4).tolist(),
         "mirror": binding.mirror.tolist(),
     }
-    rows = ",\n".join(
-        f" {json.dumps(name)}: {json.dumps(values, separators=(',', ':'))}" for name, values in fields.items()
-    )
+    rows = ",\n".join(f" {json.dumps(name)}: {json.dumps(values, separators=(',', ':'))}" for name, values in fields.items())
     OUTPUT.write_text("{\n" + rows + "\n}\n", encoding="utf-8")
     print(f"wrote {OUTPUT}")
 
 
-def measure(
-    rig: Rig, samples: int, rng: np.random.Generator
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def measure(rig: Rig, samples: int, rng: np.random.Generator) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """(468, 3) median place on the base face of each point, dm, and (468,) median distance of single measurements from
     it."""
     network, renderer = load_facemesh().eval(), Renderer(_RENDER_SIZE)
@@ -100,8 +96,7 @@ def measure(
             hits[index].append(place)
     places = np.array([np.median(found, 0) if found else np.full(3, np.nan) for found in hits])
     spread = [
-        np.median(np.linalg.norm(found - place, axis=1)) if found else np.nan
-        for found, place in zip(hits, places, strict=True)
+        np.median(np.linalg.norm(found - place, axis=1)) if found else np.nan for found, place in zip(hits, places, strict=True)
     ]
     return places, np.array(spread)
 
@@ -179,9 +174,7 @@ def bind(rig: Rig, places: npt.NDArray[np.float64]) -> Binding:
     return Binding(vertices.astype(np.int32), weights.astype(np.float32), mirror.astype(np.int32))
 
 
-def _nearest_on_skin(
-    rig: Rig, places: npt.NDArray[np.float64]
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+def _nearest_on_skin(rig: Rig, places: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
     """Triangle corners (468, 3) and barycentric weights of the nearest points on the face's outside."""
     inside = rig.masks["mouth_interior"][rig.triangles].max(1) > 0.5
     hidden = rig.ambient_occlusion[rig.triangles].mean(1) < 0.3

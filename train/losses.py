@@ -41,7 +41,7 @@ class Weights:
     photo_bounds: float = 0.5  # action units outside [0, 1] are no faces
     photo_quiet: float = 0.05  # most units of most photos rest: what identity can explain is identity
     photo_exclusive: float = 0.1  # [0103]
-    photo_same: float = 0.3  # two photos of one person, one identity; others, others
+    photo_same: float = 0.25  # two photos of one person, one identity; others, others
     photo_mirror: float = 1.0  # a mirrored photo has mirrored expression and pose: free consistency
     photo_styles: float = 0.5  # measured, not known: the evidence is soft by itself
     uncertainty: float = 0.1  # reads detached features, so it disturbs nothing
@@ -90,7 +90,7 @@ def photo_losses(
         "photo_bounds": out_of_range(said.expression),
         "photo_quiet": said.expression.abs().mean(),
         "photo_exclusive": exclusive(said.expression),
-        "photo_same": same_person(identity, batch["person"]),
+        "photo_same": same_person(identity, batch["person"], 2 * spaces.identity_basis.square().sum()),
         "photo_mirror": mirror.disagreement(said, batch),
     }
     if "evidence" in batch:
@@ -169,15 +169,16 @@ def exclusive(expression: Tensor) -> Tensor:
     return (functional.relu(expression[:, list(first)]) * functional.relu(expression[:, list(second)])).sum(1).mean()
 
 
-def same_person(identity: Tensor, person: Tensor, temperature: float = 0.15) -> Tensor:
+def same_person(identity: Tensor, person: Tensor, spread: Tensor, temperature: float = 0.1) -> Tensor:
     """Contrast of identities (B, 244): each photo should be nearer to those of its person than to others.
 
-    Distances are squared and relative to the batch's mean, so the loss can be lowered neither by inflating nor by
-    shrinking the space. ``person`` (B,) numbers; photos come in pairs, so each has at least one partner."""
+    Distances are squared and relative to ``spread``, that of two random people of the game: relative to the batch's own
+    they would give gradients without bound while all answers are still alike. ``person`` (B,) numbers; photos come in
+    pairs, so each has at least one partner.
+    """
     squared = (identity[:, None] - identity[None]).square().sum(2)
     self_pair = torch.eye(len(identity), dtype=torch.bool, device=identity.device)
-    scale = squared[~self_pair].mean().detach().clamp_min(1e-8)
-    logits = (-squared / (scale * temperature)).masked_fill(self_pair, -1e9)
+    logits = (-squared / (spread * temperature)).masked_fill(self_pair, -1e9)
     partner = (person[:, None] == person[None]) & ~self_pair
     likelihood = logits.log_softmax(1)
     return -((likelihood * partner).sum(1) / partner.sum(1).clamp_min(1)).mean()

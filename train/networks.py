@@ -41,6 +41,8 @@ ANCHORS = (
 
 SPOT = 14.0
 """Standard deviation in px of the spot that a heatmap starts as."""
+ANCHOR_UNIT = 2.0
+"""Pixels that count as 1 where anchors enter the heads: expressions move them by a few, and must not drown."""
 
 
 @dataclass(frozen=True)
@@ -87,9 +89,7 @@ class Predictions(NamedTuple):
     def split(self, count: int) -> tuple[Predictions, Predictions]:
         """The first ``count`` of the batch, and the rest."""
         first, second = zip(*((value[:count], value[count:]) for value in self[:-1]), strict=True)
-        styles = [
-            {name: value[part] for name, value in self.styles.items()} for part in (slice(count), slice(count, None))
-        ]
+        styles = [{name: value[part] for name, value in self.styles.items()} for part in (slice(count), slice(count, None))]
         return Predictions(*first, styles[0]), Predictions(*second, styles[1])
 
 
@@ -188,6 +188,7 @@ class AttentionPoints(nn.Module):
 
     centres: Tensor
     usual: Tensor
+    middle: Tensor
 
     def __init__(self, preset: Preset) -> None:
         super().__init__()
@@ -201,6 +202,7 @@ class AttentionPoints(nn.Module):
         rows, columns = torch.meshgrid(axis, axis, indexing="ij")
         self.register_buffer("centres", torch.stack([columns, rows], -1).reshape(-1, 2), persistent=False)
         self.register_buffer("usual", torch.zeros(len(ANCHORS), cells * cells))
+        self.register_buffer("middle", torch.full((len(ANCHORS), 2), CROP_SIZE / 2))
         nn.init.normal_(self.heat.weight, std=0.02)
         nn.init.zeros_(self.heat.bias)
 
@@ -208,6 +210,11 @@ class AttentionPoints(nn.Module):
         """Set the heatmaps' starting spots from mean landmarks (468, 2), crop px."""
         distance = torch.cdist(landmarks[list(ANCHORS)], self.centres)
         self.usual.copy_(-0.5 * (distance / SPOT).square())
+        self.middle.copy_(landmarks[list(ANCHORS)])
+
+    def places(self, anchors: Tensor) -> Tensor:
+        """Anchors (B, A, 2) px -> (B, 2 A): how far each is from its usual place, in units of ANCHOR_UNIT."""
+        return ((anchors - self.middle) / ANCHOR_UNIT).flatten(1)
 
     def forward(self, grids: list[Tensor]) -> tuple[Tensor, Tensor]:
         """-> anchors (B, A, 2) crop pixels, and features read there (B, A, pooled)."""
@@ -245,9 +252,20 @@ class FaceNet(nn.Module):
         self.parameters_head = nn.Linear(preset.hidden + preset.landmark_codes, sum(self.sizes))
         self.sigma_head = nn.Linear(preset.hidden, sum(self.sizes[:3]))
         nn.init.constant_(self.sigma_head.bias, -1.0)
-        self.style_heads = nn.ModuleDict(
-            {slot.name: nn.Linear(preset.description, len(slot.options)) for slot in schema.style}
-        )
+        self.style_heads = nn.ModuleDict({slot.name: nn.Linear(preset.description, len(slot.options)) for slot in schema.style})
+
+    @torch.no_grad()
+    def start_from_places(self, code: Tensor, values: Tensor) -> None:
+        """Let the heads begin as linear maps found by regression, to which the features then add what landmarks cannot say.
+
+        code: (2 A + 1, L), places -> landmark code; values: (L + 1, sum of sizes), landmark code -> parameters; the last
+        row of each is the constant.
+        """
+        for layer, start in ((self.landmarks, code), (self.parameters_head, values)):
+            inputs = len(start) - 1
+            layer.weight[:, :-inputs] *= 0.1
+            layer.weight[:, -inputs:] = start[:-1].T
+            layer.bias.copy_(start[-1])
 
     def forward(self, crop: Tensor) -> Predictions:
         """crop: (B, 3, 256, 256) float32 RGB in [0, 1]."""
@@ -255,7 +273,7 @@ class FaceNet(nn.Module):
         anchors, read = self.points(grids)
         eight, four = self.flatten_eight(grids[2]).flatten(1), self.flatten_four(grids[3]).flatten(1)
         mean = grids[3].mean((2, 3))
-        place = ((anchors - CROP_SIZE / 2) / (CROP_SIZE / 8)).flatten(1)  # about unit variance
+        place = self.points.places(anchors)
         description = self.describe(torch.cat([eight, four, mean, place, read.flatten(1)], 1).float())
         landmark_code = self.landmarks(torch.cat([description, place], 1))
         hidden = self.combine(torch.cat([description, place, landmark_code], 1))

@@ -36,6 +36,8 @@ TOP, CHIN_TIP = 10, 152
 EAR_SIDES = (234, 454)
 """FaceMesh numbers of the regions."""
 
+SCALP = 0.6
+"""Height in eye distances above the forehead's edge up to which skin may go before the head counts as bald there."""
 STRICTNESS = 0.5
 """Share of the log likelihood that is believed: the measurements are correlated and photos are not renders."""
 FLOOR = 0.03
@@ -83,17 +85,20 @@ def _pixels(channels: FloatArray, polygon: FloatArray) -> FloatArray:
 
 
 def _box(x0: float, y0: float, x1: float, y1: float) -> tuple[slice, slice]:
-    def clip(v: float) -> int:
-        return int(np.clip(round(v), 0, CROP_SIZE))
+    """Rows and columns between two corners, at least one pixel of the crop."""
 
-    return slice(clip(y0), max(clip(y1), clip(y0) + 1)), slice(clip(x0), max(clip(x1), clip(x0) + 1))
+    def span(low: float, high: float) -> slice:
+        start = int(np.clip(round(low), 0, CROP_SIZE - 1))
+        return slice(start, int(np.clip(round(high), start + 1, CROP_SIZE)))
+
+    return span(y0, y1), span(x0, x1)
 
 
 def measure(image: npt.NDArray[np.uint8], landmarks: FloatArray) -> dict[str, FloatArray]:
     """Measurements per style slot of one aligned crop (256, 256, 3) uint8 RGB with FaceMesh landmarks (468, 2) in its
     pixels."""
     picture = _Picture.of(image, np.asarray(landmarks, np.float32))
-    hair, hair_lab, covered = _hair(picture)
+    hair, hair_lab = _hair(picture)
     lips = _without(picture, LIPS, LIPS_INSIDE)
     beard = np.concatenate(
         [picture.difference(picture.points[list(ids)]) for ids in (MOUSTACHE, CHIN)]
@@ -104,7 +109,7 @@ def measure(image: npt.NDArray[np.uint8], landmarks: FloatArray) -> dict[str, Fl
         "brow": _brows(picture),
         "beard": beard,
         "skin": picture.skin.astype(np.float32),
-        "hair_colour": np.array([*hair_lab, covered], np.float32),
+        "hair_colour": hair_lab,
         "iris": _irises(picture),
         "lip": np.concatenate([lips - picture.skin, picture.skin[1:]]).astype(np.float32),
     }
@@ -117,37 +122,71 @@ def _without(picture: _Picture, outside: tuple[int, ...], inside: tuple[int, ...
     return np.median(picture.lab[mask > 0], 0) if mask.any() else picture.skin
 
 
-def _hair(picture: _Picture) -> tuple[FloatArray, FloatArray, float]:
-    """Measurements of the hair style, the hair's Lab median, and the share of the scalp that is covered."""
+def _hair(picture: _Picture) -> tuple[FloatArray, FloatArray]:
+    """Measurements of the hair style, all shares: of columns above the forehead that stay skin up to the skull's top, of
+    the forehead that is hair, and, for the person's right and left, of the areas beside temple, jaw and neck that are
+    hair, and of the background beside the jaw that looks like hair too. And the hair's Lab median."""
     unit = CROP_EYE_DISTANCE
     skin = picture.skin_like()
     x, top = picture.points[TOP]
-    scalp = _box(x - 0.55 * unit, top - 0.5 * unit, x + 0.55 * unit, top - 0.12 * unit)
-    pixels = picture.lab[scalp][~skin[scalp]]
-    covered = float(len(pixels) / skin[scalp].size)
+    found, bald = [], 0
+    columns = np.clip(np.linspace(x - 0.4 * unit, x + 0.4 * unit, 11).round().astype(int), 0, CROP_SIZE - 1)
+    start = int(np.clip(top + 0.1 * unit, 4, CROP_SIZE - 1))
+    for column in columns:
+        ahead = skin[:start, column][::-1]  # from the forehead upwards
+        hairline = next((y for y in range(len(ahead) - 3) if not ahead[y : y + 3].any()), len(ahead))
+        bald += hairline > SCALP * unit
+        if 0 < hairline <= SCALP * unit:
+            found.append(picture.lab[max(start - hairline - int(0.3 * unit), 0) : max(start - hairline - 2, 1), column])
+    pixels = np.concatenate(found) if found else np.zeros((0, 3))
     hair = np.median(pixels, 0) if len(pixels) > 30 else picture.skin
-    alike = np.sqrt((((picture.lab - hair) / [16, 8, 8]) ** 2).sum(2)) < 1.5
-    forehead = _box(x - 0.5 * unit, top + 0.02 * unit, x + 0.5 * unit, top + 0.35 * unit)
+    from_hair, from_skin = ((((picture.lab - colour) / [16, 8, 8]) ** 2).sum(2) for colour in (hair, picture.skin))
+    alike = (from_hair < 1.5**2) & (from_hair < from_skin)
+    forehead = _box(x - 0.5 * unit, top + 0.05 * unit, x + 0.5 * unit, top + 0.4 * unit)
     chin = picture.points[CHIN_TIP, 1]
-    sides: list[list[float]] = []
+    sides: list[float] = []
     for ear, away in zip(EAR_SIDES, (-1, 1), strict=True):
         edge, height = picture.points[ear]
-        heights = ((height - 0.5 * unit, height), (height + 0.3 * unit, height + 0.9 * unit), (chin, chin + 0.6 * unit))
-        spans = [sorted((edge + away * 0.05 * unit, edge + away * 0.4 * unit))] * 2
-        spans.append(sorted((edge - away * 0.1 * unit, edge + away * 0.35 * unit)))
-        boxes = [_box(x0, y0, x1, y1) for (x0, x1), (y0, y1) in zip(spans, heights, strict=True)]
-        sides.append([float((alike & ~skin)[box].mean()) for box in boxes])
-    high = _box(x - 0.4 * unit, top - 0.9 * unit, x + 0.4 * unit, top - 0.55 * unit)
-    features = [
-        covered,
-        float((hair[0] - picture.skin[0]) / 40),
-        float(picture.rough[scalp].mean() / 4),
-        float((alike & ~skin)[forehead].mean()),
-        float((alike & ~skin)[high].mean()),
-        *np.mean(sides, 0),
-        float(np.min(sides, 0)[1:].mean()),
-    ]
-    return np.array(features, np.float32), hair.astype(np.float32), covered
+        jaw = (height + 0.35 * unit, height + 0.95 * unit)
+        for near, far, (y0, y1) in (
+            (0.05, 0.4, (height - 0.5 * unit, height)),
+            (0.08, 0.4, jaw),
+            (-0.1, 0.35, (chin, chin + 0.6 * unit)),
+            (1.2, 1.7, jaw),
+        ):
+            x0, x1 = sorted((edge + away * near * unit, edge + away * far * unit))
+            sides.append(float(alike[_box(x0, y0, x1, y1)].mean()))
+    return np.array([bald / len(columns), alike[forehead].mean(), *sides], np.float32), hair.astype(np.float32)
+
+
+def hair_evidence(measured: FloatArray, options: tuple[str, ...]) -> FloatArray:
+    """(N, options) from the measurements (N, 10) of :func:`_hair`, by rule: bald, cropped, to the ears, long, or fringe.
+
+    Not from renders like the rest: hairlines of photos recede further than those of the game's styles.
+    """
+    bald, forehead = measured[:, 0], measured[:, 1]
+    right, left = measured[:, 2:6], measured[:, 6:10]
+    beside = np.maximum(np.minimum(right[:, 1], left[:, 1]), 0.7 * np.maximum(right[:, 1], left[:, 1]))
+    behind = np.minimum(right[:, 3], left[:, 3])  # the background is as dark as the hair: nothing can be said
+    hanging = _rise(beside, 0.25, 0.6) * (1 - _rise(behind, 0.2, 0.6))
+    unsure = _rise(behind, 0.2, 0.6) * _rise(beside, 0.1, 0.3)
+    none, fringe = _rise(bald, 0.45, 0.8), _rise(forehead, 0.2, 0.5)
+    groups = {
+        "bald": none,
+        "buzz": np.maximum(0.6 * none, (1 - hanging) * (1 - fringe) * 0.8),
+        **dict.fromkeys(("short", "parted", "slicked_back", "spiky", "curly"), (1 - none) * (1 - hanging) * (1 - 0.7 * fringe)),
+        "fringe": (1 - none) * fringe,
+        "bob": (1 - none) * np.maximum(hanging, 0.4 * fringe),
+        "long": (1 - none) * hanging * (1 - 0.5 * fringe),
+        "wavy": (1 - none) * hanging * (1 - 0.5 * fringe),
+    }
+    evidence = np.stack([np.maximum(groups.get(option, np.ones_like(bald)), 0) for option in options], 1)
+    evidence = np.maximum(evidence, unsure[:, None] * 0.5 * (1 - none[:, None]))
+    return np.maximum(evidence / evidence.max(1, keepdims=True), FLOOR).astype(np.float32)
+
+
+def _rise(values: FloatArray, low: float, high: float) -> FloatArray:
+    return np.clip((values - low) / (high - low), 0, 1)
 
 
 def _brows(picture: _Picture) -> FloatArray:
@@ -218,11 +257,21 @@ class Rulers:
             whiten[slot.name] = np.linalg.inv(np.linalg.cholesky(covariance)).T
         return cls(means, whiten)
 
-    def evidence(self, measured: dict[str, FloatArray]) -> FloatArray:
-        """(N, options of all slots side by side): likelihood of each option relative to the slot's best, FLOOR to 1."""
+    def evidence(self, measured: dict[str, FloatArray], schema: Schema = REFERENCE) -> FloatArray:
+        """(N, options of all slots side by side): likelihood of each option relative to the slot's best, FLOOR to 1.
+
+        Beards and brows of photos measure darker and rougher than those of renders throughout, so their median is moved:
+        for beards onto no beard (most people's), for brows onto the middle of all.
+        """
         columns = []
         for slot, mean in self.means.items():
-            z = (measured[slot][:, None] - mean[None]) @ self.whiten[slot]
+            values = measured[slot]
+            if slot == "hair":
+                columns.append(hair_evidence(values, schema.slot(slot).options))
+                continue
+            if slot in ("beard", "brow"):
+                values = values - np.median(values, 0) + (mean[0] if slot == "beard" else mean.mean(0))
+            z = (values[:, None] - mean[None]) @ self.whiten[slot]
             distance = (z**2).sum(2)
             relative = np.exp(-0.5 * STRICTNESS * (distance - distance.min(1, keepdims=True)))
             columns.append(np.maximum(relative, FLOOR))

@@ -1,7 +1,7 @@
 """Train the face network on renders and photos together: the supervised stage of the regressor (CN112200236A).
 
-    python -m train.regressor --renders DIR --photos DIR --out DIR --minutes 55       # two CPU cores
-    torchrun --nproc-per-node 8 -m train.regressor --preset gpu --steps 60000 ...     # GPUs
+    python -m train.regressor --renders DIR --photos DIR --out DIR --minutes 55 --devices 2 --threads 1    # two CPU cores
+    torchrun --nproc-per-node 8 -m train.regressor --devices 8 --preset gpu --steps 60000 ...             # GPUs
 
 Renders bring exact parameters; photos, in every batch from the first step on, bring FaceMesh's landmarks through the
 differentiable rig, identities by name, and styles measured by :mod:`train.photo_styles`. All heads are trained here,
@@ -57,8 +57,9 @@ class Options:
     warm_up: int = 150  # steps
     average: float = 0.998  # decay of the moving average, per step
     seed: int = 0
-    workers: int = 1  # processes that load and augment
-    threads: int = 0  # of torch on the CPU (0: its own choice)
+    devices: int = 1  # GPUs, or processes on a CPU (one per core with --threads 1 uses cores better than threads do)
+    workers: int = 1  # processes that load and augment, per device
+    threads: int = 0  # of torch on the CPU, per process (0: its own choice)
     # auto: bf16 on GPUs, float32 on CPUs (those without bf16 instructions run it at half the speed of float32)
     precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
     log_every: int = 50  # steps
@@ -79,7 +80,7 @@ class Training:
             precision = "bf16-mixed" if torch.cuda.is_available() else "32-true"
         if options.threads:
             torch.set_num_threads(options.threads)
-        self.fabric = Fabric(precision=precision)
+        self.fabric = Fabric(devices=options.devices, precision=precision)
         self.fabric.launch()
         torch.manual_seed(options.seed)
         self.path = options.out / checkpoint.LAST
@@ -144,7 +145,7 @@ class Training:
         started, saved = time.monotonic() - self.seconds, time.monotonic()
         left = options.stop_after or (2**31 if options.minutes else options.steps - self.step)
         for batch in self.batches.loader(self.step, left, options.workers):
-            self.seconds = time.monotonic() - started
+            self.seconds = self._agreed(time.monotonic() - started)
             if self.progress >= 1:
                 break
             losses = self.learn({name: value.to(self.fabric.device) for name, value in batch.items()})
@@ -160,6 +161,10 @@ class Training:
             report.close()
         return self.path
 
+    def _agreed(self, seconds: float) -> float:
+        """The same time for all processes, so that they stop at the same step."""
+        return float(self.fabric.broadcast(seconds)) if self.fabric.world_size > 1 else seconds
+
     def learn(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """One step of the optimiser; returns the losses by name."""
         for group in self.optimiser.param_groups:
@@ -168,7 +173,7 @@ class Training:
         losses["loss"] = total(losses, self.learner.weights)
         self.optimiser.zero_grad(set_to_none=True)
         self.fabric.backward(losses["loss"])
-        self.fabric.clip_gradients(self.module, self.optimiser, max_norm=5.0, error_if_nonfinite=False)
+        self.fabric.clip_gradients(self.module, self.optimiser, max_norm=10.0, error_if_nonfinite=False)
         self.optimiser.step()
         self.step += 1
         self.average.update(self.network, self.step)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from game.apertures import SMALLEST_SQUARE
+from game.camera import Camera
 from game.rig import Rig
 
 
@@ -21,6 +24,16 @@ class TorchRig(nn.Module):
     pose_pivot: Tensor
     landmark_vertices: Tensor
     landmark_weights: Tensor
+    aperture_upper: Tensor
+    aperture_lower: Tensor
+    aperture_lower_weights: Tensor
+    aperture_group: Tensor
+    aperture_closing_gap: Tensor
+    aperture_spread: Tensor
+    aperture_balls: Tensor
+    aperture_lids: Tensor
+    aperture_lid_ball: Tensor
+    aperture_lid_clearance: Tensor
 
     def __init__(self, rig: Rig | None = None) -> None:
         super().__init__()
@@ -112,6 +125,15 @@ class TorchRig(nn.Module):
     def landmarks(self, vertices: Tensor) -> Tensor:
         """MediaPipe's 468 points (B, 468, 3) on vertices (B, V, 3)."""
         return (vertices[:, self.landmark_vertices] * self.landmark_weights[..., None]).sum(2)
+
+    @staticmethod
+    def project(points: Tensor, camera: Camera) -> Tensor:
+        """Points (..., 3) in dm to (..., 3): pixels x, y of ``camera`` and depth along its axis, as :meth:`Camera.project`."""
+        offset = points - points.new_tensor(camera.position)
+        depth = -offset[..., 2]
+        x, y = camera.focal * offset[..., 0] / depth, -camera.focal * offset[..., 1] / depth
+        cos, sin = math.cos(math.radians(camera.roll)), math.sin(math.radians(camera.roll))
+        return torch.stack([cos * x - sin * y + camera.centre[0], sin * x + cos * y + camera.centre[1], depth], -1)
 
 
 def rotation(pose: Tensor) -> Tensor:

@@ -1,15 +1,16 @@
 """Sampling turned squares from a photo: the part of alignment that costs a CPU most after the networks.
 
-One bilinear sample per output pixel must do, so a warp reads from a smaller copy of the canvas where the output is coarser than
-the canvas (a mip map). The level is chosen per picture. Levels that no picture of a batch needs are not computed; for portraits that
-is the full canvas.
+One bilinear sample per output pixel must do, so a warp reads from a smaller copy of the canvas where the output is coarser
+than the canvas (a mip map). The level is chosen per picture. Levels that no picture of a batch needs are not computed; for
+portraits that is the full canvas.
 
 Frames: *canvas* pixels (640). The centre of the first pixel is (0.5, 0.5), x to the right, y down.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +27,8 @@ SMALL_SIZE = (HALF + GAP + QUARTER, HALF)
 HALF_STEP, QUARTER_STEP = 1.5, 3.0
 """The half and the quarter level serve when output pixels lie at least this far apart, in canvas pixels."""
 
+T = TypeVar("T")
+
 
 class Pyramid(NamedTuple):
     """The canvas at three sizes, values in [0, 255].
@@ -40,16 +43,30 @@ class Pyramid(NamedTuple):
     small: Tensor
 
 
-def build_pyramid(canvas: Tensor) -> Pyramid:
+class PyramidBuilder(nn.Module):
     """Canvas uint8 (B, 640, 640, 3) to its pyramid."""
-    full = canvas.float()
-    # The mean of 2x2 pixels with the change of layout, as sum of row pairs and a product: a third faster in ONNX Runtime than
-    # transposing the whole canvas and resizing it.
-    rows = full.reshape(-1, HALF, 2, CANVAS_SIZE * 3).sum(2).reshape(-1, HALF * HALF, 6)
-    half = torch.matmul(torch.eye(3).repeat(1, 2) / 4, rows.transpose(1, 2)).reshape(-1, 3, HALF, HALF)
-    quarter = functional.interpolate(half, scale_factor=0.5, mode="bilinear")  # at exactly 1/2, the mean of 2x2 pixels
-    small = torch.cat((half, functional.pad(quarter, (0, HALF - QUARTER, GAP, 0))), 2)
-    return Pyramid(full, half, quarter, small)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean_of_two", torch.eye(3).repeat(1, 2) / 4, persistent=False)  # two pixels -> one
+
+    def forward(self, canvas: Tensor) -> Pyramid:
+        full = canvas.float()
+        # The mean of 2x2 pixels and the change of layout as a sum of row pairs and a product: a third faster in ONNX Runtime
+        # than transposing the whole canvas and resizing it.
+        rows = full.reshape(-1, HALF, 2, CANVAS_SIZE * 3).sum(2).reshape(-1, HALF * HALF, 6)
+        half = torch.matmul(self.mean_of_two, rows.transpose(1, 2)).reshape(-1, 3, HALF, HALF)
+        quarter = functional.interpolate(half, scale_factor=0.5, mode="bilinear")  # at exactly 1/2, the mean of 2x2 pixels
+        small = torch.cat((half, functional.pad(quarter, (0, HALF - QUARTER, GAP, 0))), 2)
+        return Pyramid(full, half, quarter, small)
+
+
+def branch(condition: Tensor, yes: Callable[..., T], no: Callable[..., T], inputs: tuple[Tensor, ...]) -> T:
+    """``yes(*inputs)`` or ``no(*inputs)`` by a condition on the data; a node of the graph when exported."""
+    if torch.compiler.is_exporting():
+        result: T = torch.cond(condition, yes, no, inputs)
+        return result
+    return (yes if condition else no)(*inputs)
 
 
 class Warp(nn.Module):
@@ -70,7 +87,7 @@ class Warp(nn.Module):
         """Sample.
 
         Args:
-            pyramid: of :func:`build_pyramid`.
+            pyramid: of :class:`PyramidBuilder`.
             step: (B, 2) one output pixel to the right, in canvas pixels.
             corner: (B, 2) the output's corner (0, 0), in canvas pixels.
 
@@ -91,8 +108,8 @@ class Warp(nn.Module):
         def nothing(image: Tensor, x: Tensor, y: Tensor, length: Tensor) -> Tensor:
             return image.new_zeros(x.shape[0], 3, self.size, self.size)
 
-        from_small = torch.cond(coarse.any(), _sample_small, nothing, (pyramid.small, x, y, length))
-        from_full = torch.cond(coarse.logical_not().any(), _sample_full, nothing, (pyramid.full, x, y, length))
+        from_small = branch(coarse.any(), _sample_small, nothing, (pyramid.small, x, y, length))
+        from_full = branch(coarse.logical_not().any(), _sample_full, nothing, (pyramid.full, x, y, length))
         return torch.where(coarse, from_small, from_full)
 
 

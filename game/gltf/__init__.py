@@ -22,7 +22,7 @@ from game.gltf.geometry import face_shapes
 from game.gltf.parts import FaceParts
 from game.materials import Textures
 from game.pigments import paint
-from game.rig import PARTS, Rig
+from game.rig import Rig
 from game.scene import Scene
 from game.styles import Styles
 
@@ -37,8 +37,8 @@ def write_glb(path: str | Path, character: Character, *, arkit: bool = False) ->
 def to_glb(character: Character, *, arkit: bool = False) -> bytes:
     """A character as the bytes of a ``.glb`` file; with ``arkit`` the morph targets are the 52 ARKit shapes."""
     rig, styles, style = Rig.load(), Styles.load(), character.style
-    eyes = tuple(rig.base[rig.vertex_part == PARTS.index(part)].mean(0) for part in ("eye_left", "eye_right"))
-    colours = paint(style, Scene.studio(), styles.palettes, eyes, np.array([0, 1, 0], np.float32), 6.598)
+    nowhere, up = np.zeros(3, np.float32), np.array([0, 1, 0], np.float32)  # eyeballs have pictures of their own
+    colours = paint(style, Scene.studio(), styles.palettes, (nowhere, nowhere), up, mouth_line=0.0)
     pictures = Textures(
         styles.detail, styles.freckles, styles.lips,
         styles.brow[style["brow"]], styles.beard[style["beard"]], styles.scalp[style["hair"]],

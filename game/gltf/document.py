@@ -47,9 +47,7 @@ def quaternion(pitch: float, yaw: float) -> list[float]:
     ]  # fmt: skip
 
 
-def add_vertices(
-    builder: GlbBuilder, vertices: Array, normals: Array, pose_weights: Array, pivot: Array
-) -> dict[str, int]:
+def add_vertices(builder: GlbBuilder, vertices: Array, normals: Array, pose_weights: Array, pivot: Array) -> dict[str, int]:
     """Append vertices (N, 3) in dm, unit normals (N, 3) and shares (N,) of the head's turn; returns the attributes."""
     head = np.round(np.clip(pose_weights, 0, 1) * _FULL).astype(np.uint16)
     weights = np.zeros((len(head), 4), np.uint16)

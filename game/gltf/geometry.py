@@ -130,6 +130,25 @@ def hair_morphs(hair: HairStyle, shapes: Shapes) -> list[Morph]:
     return morphs
 
 
+def even_ribbons(hair: HairStyle, vertices: Array) -> tuple[Array, Array]:
+    """Hair vertices (N, 3) with every ribbon equally wide all along, and what its width was.
+
+    The widths (64,), relative to the widest, go into the alpha of the hair's texture instead: where ribbons taper to less than
+    a pixel, a viewer would read the texture's coarsest mip level, whose alpha means nothing.
+    """
+    pairs = vertices.reshape(-1, 2, 3)
+    middle, half = pairs.mean(1, keepdims=True), (pairs[:, 1:] - pairs[:, :1]) / 2
+    length = np.linalg.norm(half, axis=2, keepdims=True)
+    along = hair.along[::2]
+    ribbon = np.cumsum(along == 0) - 1
+    widest = np.zeros(ribbon[-1] + 1, np.float32)
+    np.maximum.at(widest, ribbon, length[:, 0, 0])
+    wide = half / np.maximum(length, 1e-9) * widest[ribbon][:, None, None]
+    order = np.argsort(along, kind="stable")
+    taper = np.interp(np.linspace(0, 1, 64), along[order], (length[:, 0, 0] / widest[ribbon])[order])
+    return np.concatenate([middle - wide, middle + wide], axis=1).reshape(-1, 3), taper.astype(np.float32)
+
+
 def facing_outwards(triangles: NDArray[np.int32], vertices: Array, normals: Array) -> NDArray[np.int32]:
     """Triangles (T, 3) wound so that their front is where their vertices' normals point.
 

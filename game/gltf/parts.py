@@ -14,7 +14,7 @@ from game.gltf.container import ARRAY_BUFFER, GlbBuilder
 from game.gltf.document import MaterialShelf
 from game.gltf.geometry import Shapes, Surface
 from game.gltf.texels import Atlas
-from game.materials import Paint, Textures
+from game.materials import NORMAL, Paint, Textures
 from game.rig import PARTS, Rig
 from game.style_parts import HairStyle
 
@@ -34,8 +34,8 @@ class FaceParts:
         self._normals = geometry.normals_of(shapes.neutral, rig.triangles)
         self._morphs = geometry.skin_morphs(rig, shapes)
         base = Assembly(rig, None, None)
-        base.place(rig.base, np.zeros(2, np.float32))
-        self._packed, self._material = base.packed, base.material
+        self._packed, self._material = np.array(base.packed), base.material
+        self._packed[:, NORMAL : NORMAL + 3] = geometry.normals_of(rig.base, rig.triangles)
 
     def primitives(self) -> list[dict[str, Any]]:
         """The JSON of all primitives of the face's mesh."""
@@ -47,12 +47,10 @@ class FaceParts:
     def _skin(self) -> dict[str, Any]:
         chosen = self._chosen(("skin",))
         triangles, uv = self._rig.triangles[chosen], skin_atlas(self._rig.uv[chosen])
-        colours = textures.albedo(
+        colours = textures.colours(
             Atlas(uv, triangles, SKIN_TEXELS), self._packed, self._material[chosen], self._paint, self._pictures
         )
-        surface = textures.surface(
-            Atlas(uv, triangles, SURFACE_TEXELS), self._rig.ambient_occlusion, self._rig.masks["lips"]
-        )
+        surface = textures.surface(Atlas(uv, triangles, SURFACE_TEXELS), self._rig.ambient_occlusion, self._rig.masks["lips"])
         material = self._shelf.add("skin", 1.0, picture=textures.jpeg(colours), surface=textures.jpeg(surface))
         return self._add(triangles, uv, material)
 
@@ -73,9 +71,7 @@ class FaceParts:
         triangles, uv = self._rig.triangles[chosen], row_atlas(self._rig.uv[chosen])
         atlas = Atlas(uv, triangles, MOUTH_TEXELS)
         # The renderer's teeth and tongue lie in deep shade, of which a viewer adds its own.
-        colours = textures.albedo(
-            atlas, self._packed, self._material[chosen], self._paint, self._pictures, strength=1.6
-        )
+        colours = textures.colours(atlas, self._packed, self._material[chosen], self._paint, self._pictures, strength=1.6)
         return self._add(triangles, uv, self._shelf.add("mouth", 0.6, picture=textures.jpeg(colours)))
 
     def _lashes(self) -> dict[str, Any]:
@@ -97,12 +93,12 @@ class FaceParts:
 
     def hair(self, hair: HairStyle) -> tuple[dict[str, Any], bool]:
         """The JSON of the hair's primitive, and whether it moves with the face."""
-        vertices = hair.attach(self._shapes.neutral)
+        vertices, taper = geometry.even_ribbons(hair, hair.attach(self._shapes.neutral))
         shares = hair.pose_weights(self._rig.pose_weights)
         attributes = document.add_vertices(self._builder, vertices, hair.normals, shares, self._rig.pose_pivot)
         attributes["TEXCOORD_0"] = document.add_uv(self._builder, _ribbon_uv(hair))
         attributes["COLOR_0"] = self._builder.add_accessor(_ribbon_tone(hair), target=ARRAY_BUFFER, normalised=True)
-        picture, brightest = textures.strands()
+        picture, brightest = textures.strands(taper)
         material = self._shelf.add(
             "hair", 0.72, colour=np.asarray(self._paint.hair) * brightest, picture=textures.png(picture),
             cut_out=True, two_sided=True,

@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from game.rasteriser import KERNEL
+from game.kernels import KERNEL
 
 Array = NDArray[np.float32]
 _F = np.float32

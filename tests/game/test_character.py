@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from game.character import Character
-from sdk.schema import REFERENCE, SchemaError
+from sdk.errors import SchemaError
+from sdk.schema import REFERENCE
 
 
 def test_base_is_all_zero() -> None:

@@ -26,9 +26,7 @@ def unit(name: str, amount: float = 1.0) -> np.ndarray:
 
 
 def random_character(rng: np.random.Generator) -> Character:
-    return Character(
-        identity=rng.uniform(-1, 1, 244), expression=rng.uniform(0, 1, 23), pose=rng.uniform(-1, 1, 2) * (30, 45)
-    )
+    return Character(identity=rng.uniform(-1, 1, 244), expression=rng.uniform(0, 1, 23), pose=rng.uniform(-1, 1, 2) * (30, 45))
 
 
 def test_neutral_is_the_base_face(rig: Rig) -> None:

@@ -20,6 +20,7 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from sdk import contract
+from sdk.quality import FACE_OVAL
 from sdk.schema import REFERENCE
 
 Encode = Callable[..., bytes]
@@ -44,6 +45,18 @@ def encode() -> Encode:
         return file.getvalue()
 
     return encode
+
+
+@pytest.fixture(scope="session")
+def pattern() -> Callable[[int, int], NDArray[np.uint8]]:
+    """`pattern(height, width)`: a bright picture of 40 random squares along its longer side; the same at every size."""
+
+    def pattern(height: int, width: int) -> NDArray[np.uint8]:
+        squares = np.random.default_rng(0).integers(150, 256, (40, 40, 3), np.uint8)
+        rows, columns = (np.arange(size) * 40 // max(height, width) for size in (height, width))
+        return squares[rows[:, None], columns]
+
+    return pattern
 
 
 @pytest.fixture(scope="session")
@@ -76,9 +89,11 @@ def write_model(root: Path, model: onnx.ModelProto) -> None:
 
 
 def face_landmarks() -> NDArray[np.float32]:
-    """(468, 3): points on a frontal ellipsoid of a face's size, the named ones where a frontal face has them."""
+    """(468, 3): points all over the ellipse of a frontal face, its outline where FaceMesh has it."""
     turn = np.arange(contract.LANDMARKS) * 2.39996
     radius = np.sqrt((np.arange(contract.LANDMARKS) + 0.5) / contract.LANDMARKS)
+    turn[list(FACE_OVAL)] = np.linspace(-0.5, 1.5, len(FACE_OVAL), endpoint=False) * np.pi
+    radius[list(FACE_OVAL)] = 1
     points = np.stack([128 + 62 * radius * np.cos(turn), 150 + 85 * radius * np.sin(turn), 60 * radius**2], 1)
     return points.astype(np.float32)
 
@@ -93,7 +108,8 @@ def tiny_align() -> onnx.ModelProto:
         "bounds_end": np.array([start + crop, start + crop]),
         "bounds_axes": np.array([2, 3]),
         "channel_and_column": np.array([1, 3]),
-        "gain": np.float32(4),
+        "gain": np.float32(10),
+        "dark": np.float32(0.25),
         "first": np.array([0]),
         "column": np.array([1]),
         "last": np.array([2]),
@@ -112,7 +128,8 @@ def tiny_align() -> onnx.ModelProto:
         node("Slice", "picture bounds_start bounds_end bounds_axes", "crop"),
         node("AveragePool", "picture", "quarters", kernel_shape=[size // 4, size], strides=[size // 4, size]),
         node("ReduceMean", "quarters channel_and_column", "grey", keepdims=0),
-        node("Mul", "grey gain", "bright"),
+        node("Sub", "grey dark", "above_dark"),
+        node("Mul", "above_dark gain", "bright"),
         node("Clip", "bright none one", "scores"),  # (B, 4)
         node("Gather", "scores first", "main", axis=1),
         node("Squeeze", "main column", "detector_score"),

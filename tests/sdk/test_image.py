@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from sdk import errors
+from sdk.geometry import apply, magnification, scaling
 from sdk.image import BACKDROP, MAX_FILE_BYTES, MAX_PIXELS, decode
 from sdk.image_header import read_header
 
@@ -44,7 +45,8 @@ def picture(astronaut):
 def test_formats(picture, encode, format, options, tolerance):
     photo = decode(encode(picture, format, **options))
     assert difference(photo.pixels, picture) <= tolerance
-    assert (photo.width, photo.height, photo.scale) == (200, 300, 1)
+    assert (photo.width, photo.height) == (200, 300)
+    np.testing.assert_array_equal(photo.to_photo, scaling(1))
 
 
 # What Pillow does to an upright picture so that the camera's orientation tag rights it again.
@@ -140,7 +142,7 @@ def test_large_jpeg_is_decoded_smaller(astronaut, encode, orientation):
     exif[0x0112] = orientation
     photo = decode(encode(large, "JPEG", quality=90, exif=exif))
     upright = (4091, 2877) if orientation == 1 else (2877, 4091)
-    assert photo.scale == 4
+    assert magnification(photo.to_photo) == 4
     assert (photo.width, photo.height) == upright
     assert photo.pixels.shape == (-(-upright[1] // 4), -(-upright[0] // 4), 3)
     small = cv2.resize(large, None, fx=1 / 4, fy=1 / 4, interpolation=cv2.INTER_AREA)[:719, :1022]
@@ -149,6 +151,39 @@ def test_large_jpeg_is_decoded_smaller(astronaut, encode, orientation):
         assert difference(photo.pixels[:1022, -719:], small) < 2
     else:
         assert difference(photo.pixels[:719, :1022], small) < 2
+
+
+def spot(photo) -> np.ndarray:
+    """Centre of the brightness in the pixels, in pixels of the photo."""
+    weight = photo.pixels[..., 1].astype(float)
+    rows, columns = np.mgrid[: weight.shape[0], : weight.shape[1]] + 0.5
+    centre = np.array([[(columns * weight).sum(), (rows * weight).sum()]]) / weight.sum()
+    return apply(photo.to_photo, centre)[0]
+
+
+@pytest.mark.parametrize("orientation", TURNS)
+def test_reduced_pixels_know_their_place_in_the_photo(encode, orientation):
+    """Also where the sides are no multiple of the factor, and the picture is stored flipped."""
+    picture = np.zeros((1301, 2633, 3), np.uint8)
+    picture[400:440, 1700:1760] = 255
+    image = Image.fromarray(picture)
+    for turn in TURNS[orientation]:
+        image = image.transpose(turn)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    photo = decode(encode(image, "JPEG", quality=95, exif=exif))
+    assert magnification(photo.to_photo) == 4
+    np.testing.assert_allclose(spot(photo), (1730, 420), atol=0.5)
+    region = photo.region((1600, 350, 2000, 550))
+    assert magnification(region.to_photo) == 1, "decoded again at full size"
+    assert region.pixels.shape == (200, 400, 3)
+    np.testing.assert_allclose(spot(region), (1730, 420), atol=0.1)
+
+
+def test_region_is_clipped_to_the_photo(picture):
+    photo = decode(picture)
+    np.testing.assert_array_equal(photo.region((-50, 250, 60, 900)).pixels, picture[250:, :60])
+    assert photo.region((500, 500, 600, 600)).pixels.shape == (1, 1, 3)
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "BMP"])

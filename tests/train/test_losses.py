@@ -44,12 +44,14 @@ def test_concordance_punishes_shrinking() -> None:
     assert losses.concordance(torch.zeros(50, 1), torch.zeros(50, 1)).item() == pytest.approx(1)  # a unit at rest
 
 
-def test_same_person_ignores_the_scale_of_the_space() -> None:
-    identity, person = torch.randn(8, 244), torch.arange(8) // 2
+def test_same_person_rewards_pairs_and_stays_calm_when_all_are_alike() -> None:
+    identity, person, spread = torch.randn(8, 244), torch.arange(8) // 2, torch.tensor(488.0)
     near = identity.clone()
     near[1::2] = near[0::2] + 0.1 * torch.randn(4, 244)
-    assert losses.same_person(near, person) < losses.same_person(identity, person)
-    torch.testing.assert_close(losses.same_person(10 * near, person), losses.same_person(near, person))
+    assert losses.same_person(near, person, spread) < losses.same_person(identity, person, spread)
+    alike = (1e-4 * identity).requires_grad_()
+    losses.same_person(alike, person, spread).backward()
+    assert alike.grad is not None and alike.grad.norm() < 1
 
 
 def test_exclusive_units_cost_only_together() -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from game.camera import Camera
 from game.rig import Rig
 from train.rig import TorchRig
 
@@ -18,9 +21,7 @@ def torch_rig() -> TorchRig:
 def draws(count: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     sizes = ((244, -1, 1), (23, 0, 1), (2, -40, 40), (2, -1, 1))
-    identity, expression, pose, gaze = (
-        rng.uniform(low, high, (count, size)).astype(np.float32) for size, low, high in sizes
-    )
+    identity, expression, pose, gaze = (rng.uniform(low, high, (count, size)).astype(np.float32) for size, low, high in sizes)
     return identity, expression, pose, gaze
 
 
@@ -33,6 +34,13 @@ def test_same_vertices_and_landmarks_as_numpy(torch_rig: TorchRig) -> None:
         expected = rig.vertices(*one)
         np.testing.assert_allclose(vertices[index].numpy(), expected, atol=1e-5, rtol=0)
         np.testing.assert_allclose(landmarks[index].numpy(), rig.landmarks(expected), atol=1e-5, rtol=0)
+
+
+def test_same_projection_as_the_camera(torch_rig: TorchRig) -> None:
+    points = Rig.load().landmarks(Rig.load().base)
+    camera = replace(Camera.portrait(256), roll=12.0)
+    projected = torch_rig.project(torch.from_numpy(points), camera)
+    np.testing.assert_allclose(projected.numpy(), camera.project(points), atol=1e-3)
 
 
 def test_what_is_not_given_is_zero(torch_rig: TorchRig) -> None:
