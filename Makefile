@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 .PHONY: demo test lint clean
 
 demo: .venv/demo
-	$(BIN)/python -m sdk "$(or $(PHOTO),$(PORTRAIT))" --out "$(OUT)" --json --preview --glb
+	$(BIN)/python -m sdk "$(or $(PHOTO),$(PORTRAIT))" --out "$(OUT)" --preview --glb
 
 test: lint
 	$(BIN)/python -m pytest

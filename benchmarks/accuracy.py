@@ -122,8 +122,7 @@ def of_renders(networks: Networks, shards: RenderShards, chosen: Array) -> dict[
         "identity rmse mm": distance(said["identity"]),
         "base face rmse mm": base,
         "identity share of base face": distance(said["identity"]) / base,
-        "mean face share of base face": distance(np.broadcast_to(truth["identity"].mean(0), truth["identity"].shape))
-        / base,
+        "mean face share of base face": distance(np.broadcast_to(truth["identity"].mean(0), truth["identity"].shape)) / base,
         "style top-1": {},
         "confusion": {},
         "uncertainty": _calibration(said, truth),
@@ -192,9 +191,7 @@ def auc(positive: Array, negative: Array) -> float:
     """Probability that a positive scores above a negative (ties count half)."""
     scores = np.concatenate([positive, negative])
     order = np.argsort(np.argsort(scores, kind="stable"), kind="stable") + 1.0
-    return float(
-        (order[: len(positive)].sum() - len(positive) * (len(positive) + 1) / 2) / len(positive) / len(negative)
-    )
+    return float((order[: len(positive)].sum() - len(positive) * (len(positive) + 1) / 2) / len(positive) / len(negative))
 
 
 def identity_agreement(identity: Array, person: Array) -> dict[str, float]:
@@ -298,11 +295,7 @@ def _print(results: dict[str, Any]) -> None:
         rows += [
             ("photo landmarks / eye distance", p["landmarks"]["by crop eye distance"], "<= 0.035"),
             ("photo landmarks / own eye distance", p["landmarks"]["by own eye distance"], ""),
-            *(
-                (f"same or other person, AUC by {k}", v, ">= 0.85")
-                for k, v in p["identity auc"].items()
-                if k != "pairs"
-            ),
+            *((f"same or other person, AUC by {k}", v, ">= 0.85") for k, v in p["identity auc"].items() if k != "pairs"),
         ]
     report.print_table("Accuracy", ("measure", "value", "wanted"), rows)
     if "renders" in results:

@@ -37,9 +37,7 @@ def main() -> None:
             "phone photo, 4032 x 3024": _phone_photo(Path(folder)),
         }
         photos |= {path.name: path for path in options.photos}
-        results = {
-            str(cores): {name: _measure(cores, path, options) for name, path in photos.items()} for cores in CORES
-        }
+        results = {str(cores): {name: _measure(cores, path, options) for name, path in photos.items()} for cores in CORES}
     _print(results)
     path = report.write("embedded", results, ("onnxruntime", "opencv-python-headless", "torch"))
     print(f"\nwrote {path}")

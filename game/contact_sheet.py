@@ -50,9 +50,7 @@ Row = list[Cell]
 def styled(options: dict[str, str], character: Character | None = None) -> Character:
     """A character (the base face, if none is given) with style options by name."""
     character = character or Character.base()
-    return replace(
-        character, style={**character.style, **{slot: REFERENCE.slot(slot).index(o) for slot, o in options.items()}}
-    )
+    return replace(character, style={**character.style, **{slot: REFERENCE.slot(slot).index(o) for slot, o in options.items()}})
 
 
 def random_heads(size: int, rows: int = 6, columns: int = 8, seed: int = 0) -> list[Row]:
@@ -71,9 +69,7 @@ def style_rows(slot: str, size: int) -> list[Row]:
     rows = []
     for model, yaw in ((MODELS[0], 0.0), (MODELS[0], 35.0), (MODELS[1], -12.0)):
         turned = replace(Character.base(), pose=np.array([0.0, yaw], np.float32))
-        cells = [
-            Cell(option, styled({**model, slot: option}, turned), scene) for option in REFERENCE.slot(slot).options
-        ]
+        cells = [Cell(option, styled({**model, slot: option}, turned), scene) for option in REFERENCE.slot(slot).options]
         rows += [cells[i : i + 6] for i in range(0, len(cells), 6)] if len(cells) > 6 else [cells]
     return rows
 
@@ -145,9 +141,7 @@ def sheets(size: int) -> Iterator[tuple[str, list[Row]]]:
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--out", type=Path, default=Path("contact_sheets"), help="folder to write to (default: %(default)s)"
-    )
+    parser.add_argument("--out", type=Path, default=Path("contact_sheets"), help="folder to write to (default: %(default)s)")
     parser.add_argument("--size", type=int, default=256, help="pixels per picture (default: %(default)s)")
     parser.add_argument("--only", help="write only the sheets whose name contains this")
     options = parser.parse_args()

@@ -1,7 +1,7 @@
 """How the renderer's numba functions are compiled, and when what numba keeps of them is out of date.
 
-Numba keeps compiled kernels beside their source file and compiles them anew when that file changes, but it does not notice changes
-in the files of the functions that a kernel calls. A kernel that calls functions of other files therefore mentions
+Numba keeps compiled kernels beside their source file and compiles them anew when that file changes, but it does not notice
+changes in the files of the functions that a kernel calls. A kernel that calls functions of other files therefore mentions
 :func:`source_stamp` in its closure, which is part of what numba looks a kernel up by.
 """
 

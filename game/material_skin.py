@@ -173,7 +173,7 @@ def _scaled(colour, factor):
 
 @njit(**DEVICE)
 def _fine_normal(paint, normal, bump_x, bump_y):
-    """A normal tilted by the slopes of the skin's height: along theta (the person's left) and y (up), both turned with the head."""
+    """A normal tilted by the slopes of the skin's height along theta (the person's left) and y (up), turned with the head."""
     nx, ny, nz = normal
     head = paint.head
     ax, ay, az = normalised(head[1] * nz - head[2] * ny, head[2] * nx - head[0] * nz, head[0] * ny - head[1] * nx)

@@ -65,9 +65,7 @@ def similarity(source: NDArray[np.floating], target: NDArray[np.floating]) -> ND
     return np.array([[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]])
 
 
-def frame_photo(
-    photo: NDArray[np.uint8], to_panel: NDArray[np.floating], backdrop: NDArray[np.uint8]
-) -> NDArray[np.uint8]:
+def frame_photo(photo: NDArray[np.uint8], to_panel: NDArray[np.floating], backdrop: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """The photo moved by the similarity ``to_panel`` (2, 3), photo to panel pixels, over a backdrop: (512, 512, 3)."""
     image = Image.fromarray(photo)
     scale = float(np.hypot(to_panel[0, 0], to_panel[1, 0]))
@@ -76,9 +74,7 @@ def frame_photo(
         image = image.reduce(shrink)
     inverse = np.linalg.inv(np.vstack([to_panel, [0, 0, 1]]))[:2] / shrink
     image.putalpha(255)
-    warped = image.transform(
-        (PANEL, PANEL), Image.Transform.AFFINE, tuple(inverse.ravel().tolist()), Image.Resampling.BICUBIC
-    )
+    warped = image.transform((PANEL, PANEL), Image.Transform.AFFINE, tuple(inverse.ravel().tolist()), Image.Resampling.BICUBIC)
     sheet = Image.fromarray(backdrop).resize((PANEL, PANEL), Image.Resampling.BILINEAR)
     sheet.paste(warped, mask=warped.getchannel("A"))
     return np.asarray(sheet)

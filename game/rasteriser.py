@@ -92,7 +92,8 @@ def _hidden(floors, top, bottom, left, right, nearest):
 
 @njit(**DEVICE)
 def _edge(weight, along, down):
-    """Where a weight that is ``weight`` at x = 0 and grows by ``along`` a sample is 0: as lower and upper bound of x, and its step a row.
+    """Where a weight that is ``weight`` at x = 0 and grows by ``along`` a sample is 0: as lower and upper bound of x, and
+    its step from row to row.
 
     The bound that the edge is not lies far away. Edges overlap by a hair, so that neighbours leave no sample between them.
     """
@@ -110,8 +111,9 @@ def rasterise(screen, triangles, owner, two_sided, facing, index0, floors, nearn
     """Draw a mesh into ``nearness`` (H, W) float32 and ``index`` (H, W) int32, where it is nearer than what is there.
 
     ``screen`` (V, 3): x, y in samples and nearness. ``facing``: sign of the area of triangles that face the viewer (-1 where y
-    runs down); the others are left out unless ``two_sided``. ``index0`` is added to the index of each triangle.
-    ``floors``: see :func:`tile_floors`; triangles behind them are skipped unseen. ``owner`` (V, 3) float32: (ribbon random, along, across) per vertex for hair; of no rows for closed surfaces.
+    runs down); the others are left out unless ``two_sided``. ``index0`` is added to the index of each triangle. ``floors``: see
+    :func:`tile_floors`; triangles behind them are skipped unseen. ``owner`` (V, 3) float32: (ribbon random, along, across) per
+    vertex of hair; of no rows for closed surfaces.
     """
     height, width = nearness.shape
     hair = owner.shape[0] > 0

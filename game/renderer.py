@@ -189,8 +189,8 @@ class Renderer:
         background = _stretched(np.ascontiguousarray(scene.background), size)
         shown, seen = np.zeros((size * size, 3), np.float32), np.empty((size, size, 4), np.uint8)
         shade_picture(
-            screen, assembly.packed, assembly.triangles, assembly.material, self._index, self._nearness, lights, pigments, textures,
-            self._shadow_map, eye_point, self._head_up(scene.camera, up), background, self._tone, shown, seen,
+            screen, assembly.packed, assembly.triangles, assembly.material, self._index, self._nearness, lights, pigments,
+            textures, self._shadow_map, eye_point, self._head_up(scene.camera, up), background, self._tone, shown, seen,
         )  # fmt: skip
         image, labels = np.empty((size, size, 3), np.uint8), np.empty((size, size), np.uint8)
         depth = np.empty((size, size), np.float32)

@@ -81,7 +81,7 @@ class Scene:
     """How a character is photographed.
 
     ``background``: sRGB uint8 (height, width, 3), stretched over the picture. ``glasses``: 0 for none, else the number of an
-    eyewear model. ``gaze``: (x, y) of the eyes in [-1, 1], x to the person's own left, y up, as :meth:`game.rig.Rig.vertices` takes it.
+    eyewear model. ``gaze``: (x, y) of the eyes in [-1, 1], x to the person's own left, y up, as for :class:`game.rig.Rig`.
     """
 
     camera: Camera = field(default_factory=Camera.portrait)

@@ -90,7 +90,7 @@ def _lid_shadow(index, material, x, y, up_x, up_y, reach):
     return _F(0.0)
 
 
-@njit(**DEVICE)
+@njit(**BATCH)
 def _shade_single(kind, packed, a, b, c, u, v, w, below, lid_shadow, lights, paint, textures, shadow_map, eye_point):
     """Radiance and label of a point of anything but skin and hair. ``below``: dm under the collar."""
     px = blend(packed, a, b, c, u, v, w, POSITION)
@@ -177,7 +177,7 @@ def _shade_picture(
     shown, seen,
 ):  # fmt: skip
     size = seen.shape[0]
-    skin, skins, hair, hairs = _empty_batch(), 0, _empty_batch(), 0
+    skin, skins, hair, hairs = _empty_batch(), np.int64(0), _empty_batch(), np.int64(0)
     for row in range(size):
         for column in range(size):
             pixel, done = row * size + column, 0

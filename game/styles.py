@@ -97,14 +97,11 @@ def _below(arrays: Mapping[str, NDArray[np.generic]], prefix: str) -> dict[str, 
     return {key.removeprefix(prefix): array for key, array in arrays.items() if key.startswith(prefix)}
 
 
-def from_arrays(
-    arrays: Mapping[str, NDArray[np.generic]], base: NDArray[np.floating], schema: Schema = REFERENCE
-) -> Styles:
+def from_arrays(arrays: Mapping[str, NDArray[np.generic]], base: NDArray[np.floating], schema: Schema = REFERENCE) -> Styles:
     """Styles from the asset's ``styles/...`` arrays, on the rig's base vertices (V, 3), dm."""
     part = _below(arrays, "styles/")
     hair = [
-        None if name == "bald" else ribbons(name, _below(part, f"hair/{name}/"), base)
-        for name in schema.slot("hair").options
+        None if name == "bald" else ribbons(name, _below(part, f"hair/{name}/"), base) for name in schema.slot("hair").options
     ]
     wear = [None if name == "none" else eyewear(name, _below(part, f"eyewear/{name}/"), base) for name in EYEWEAR]
     return Styles(

@@ -46,10 +46,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m sdk", description="Photos in, the parameters of game characters' faces out.")
     parser.add_argument("photos", nargs="+", metavar="PHOTO", help="JPEG, PNG, WebP or BMP file")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="write NAME.json (and what is chosen below) into DIR")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="write face.json (and what is chosen below) into DIR, or DIR/NAME"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object per photo instead of a table")
-    parser.add_argument("--preview", action="store_true", help="write NAME.preview.png: the photo beside the character")
-    parser.add_argument("--glb", action="store_true", help="write NAME.glb: the character as glTF")
+    parser.add_argument("--preview", action="store_true", help="write preview.png: the photo beside the character")
+    parser.add_argument("--glb", action="store_true", help="write face.glb: the character as glTF")
     parser.add_argument("--models", metavar="DIR", help="model repository (default: $FACEPARAM_MODELS, then the installed)")
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="CPU threads (default: 1)")
     options = parser.parse_args(arguments)
@@ -68,7 +70,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def _solve_all(client: FaceParamClient, options: argparse.Namespace) -> int:
     failures = 0
     total = len(options.photos)
-    for number, (photo, stem) in enumerate(zip(options.photos, _stems(options.photos), strict=True), 1):
+    for number, (photo, folder) in enumerate(zip(options.photos, _folders(options.photos), strict=True), 1):
         progress = f"[{number}/{total}] " if total > 1 else ""
         if options.json and progress and sys.stderr.isatty():
             print(f"{progress}{photo}", file=sys.stderr)
@@ -84,34 +86,36 @@ def _solve_all(client: FaceParamClient, options: argparse.Namespace) -> int:
             print(json.dumps({"photo": photo, **params.to_dict()}), flush=True)
         else:
             print(f"{progress}{table(photo, params)}", flush=True)
-        for path in _write(params, photo, stem, options):
+        for path in _write(params, photo, folder, options):
             print(f"  wrote       {path}", file=sys.stderr if options.json else sys.stdout)
     return 1 if failures else 0
 
 
-def _stems(photos: Sequence[str]) -> Iterator[str]:
-    """A file name without extension for the output of each photo: the photo's own, numbered where two are equal."""
-    taken: set[str] = set()
+def _folders(photos: Sequence[str]) -> Iterator[str]:
+    """The folder inside --out for each photo: none for a single one, else the photo's name, numbered where two are equal."""
+    taken = {""}
     for photo in photos:
-        own = stem = Path(photo).stem or "photo"
+        folder = own = Path(photo).stem if len(photos) > 1 else "."
         number = 1
-        while stem in taken:
+        while folder in taken:
             number += 1
-            stem = f"{own}-{number}"
-        taken.add(stem)
-        yield stem
+            folder = f"{own}-{number}"
+        taken.add(folder)
+        yield folder
 
 
-def _write(params: FaceParams, photo: str, stem: str, options: argparse.Namespace) -> list[Path]:
+def _write(params: FaceParams, photo: str, name: str, options: argparse.Namespace) -> list[Path]:
     if options.out is None:
         return []
-    written = [options.out / f"{stem}.json"]
+    folder = options.out / name
+    folder.mkdir(exist_ok=True)
+    written = [folder / "face.json"]
     write_json(written[0], params)
     if options.glb:
-        written.append(options.out / f"{stem}.glb")
+        written.append(folder / "face.glb")
         write_glb(written[-1], params)
     if options.preview:
-        written.append(options.out / f"{stem}.preview.png")
+        written.append(folder / "preview.png")
         write_preview(written[-1], params, photo)
     return written
 

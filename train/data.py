@@ -147,9 +147,7 @@ class RenderShards(Shards):
 
     def _labels(self, entry: _Entry) -> dict[str, Any]:
         fields = entry.json()
-        labels: dict[str, Any] = {
-            name: np.array(fields[name], np.float32) for name in ("identity", "expression", "pose", "gaze")
-        }
+        labels: dict[str, Any] = {name: np.array(fields[name], np.float32) for name in ("identity", "expression", "pose", "gaze")}
         labels["style"] = np.array([slot.index(fields["style"][slot.name]) for slot in self.schema.style], np.int64)
         labels["landmarks"] = entry.array("rig_landmarks.npy")
         offset = entry.array("landmarks.npy")[:, :2] - labels["landmarks"]
@@ -248,9 +246,7 @@ class Batches(Dataset[dict[str, Tensor]]):
         return crop, (landmarks[self.landmark_mirror] if mirror else landmarks).astype(np.float32)
 
     def _render(self, index: int, rng: np.random.Generator) -> Arrays:
-        labels = {
-            name: self.renders.arrays[name][index] for name in ("identity", "expression", "pose", "gaze", "style")
-        }
+        labels = {name: self.renders.arrays[name][index] for name in ("identity", "expression", "pose", "gaze", "style")}
         mirror = self.change and rng.random() < 0.5
         crop, landmarks = self._crop(self.renders, index, self.renders.arrays["landmarks"][index], rng, mirror)
         if mirror:

@@ -133,8 +133,7 @@ def style_loss(logits: dict[str, Tensor], style: Tensor, schema: Schema) -> Tens
     """Cross-entropy over the slots (CN109902767B [0064], formula 3), labels smoothed; ``style`` (B, slots) option
     numbers."""
     terms = [
-        functional.cross_entropy(logits[slot.name], style[:, k], label_smoothing=0.05)
-        for k, slot in enumerate(schema.style)
+        functional.cross_entropy(logits[slot.name], style[:, k], label_smoothing=0.05) for k, slot in enumerate(schema.style)
     ]
     return torch.stack(terms).sum()
 

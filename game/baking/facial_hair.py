@@ -118,9 +118,7 @@ def _beard_areas() -> dict[str, Floats]:
     # Moustache: from under the nose to the corners of the mouth; thin under the septum.
     upper = np.interp(side, [0.0, 0.05, 0.12, 0.20, 0.28, 0.33], [6.735, 6.752, 6.748, 6.705, 6.635, 6.56])
     lower = np.interp(side, [0.0, 0.10, 0.20, 0.26, 0.33], [6.655, 6.650, 6.600, 6.525, 6.46])
-    moustache = smoothstep(upper + 0.022, upper - 0.025, y + ragged) * smoothstep(
-        lower - 0.02, lower + 0.01, y + ragged
-    )
+    moustache = smoothstep(upper + 0.022, upper - 0.025, y + ragged) * smoothstep(lower - 0.02, lower + 0.01, y + ragged)
     moustache *= smoothstep(0.325, 0.285, side)
     # Chin: a soul patch under the lower lip widens to the chin; bars join it to the moustache.
     width = np.interp(y, [6.05, 6.12, 6.25, 6.36, 6.42, 6.45], [0.19, 0.25, 0.265, 0.17, 0.09, 0.06])
@@ -135,17 +133,10 @@ def _beard_areas() -> dict[str, Floats]:
         [6.70, 6.66, 6.645, 6.60, 6.62, 6.74, 6.98, 7.16, 7.20],
     )
     throat = np.interp(side, [0.0, 0.4, 0.8, 1.1, 1.24], [6.06, 6.09, 6.22, 6.42, 6.52])
-    full = smoothstep(cheek + 0.05, cheek - 0.06, y + 1.6 * ragged) * smoothstep(
-        throat - 0.07, throat + 0.06, y + ragged
-    )
+    full = smoothstep(cheek + 0.05, cheek - 0.06, y + 1.6 * ragged) * smoothstep(throat - 0.07, throat + 0.06, y + ragged)
     full *= smoothstep(1.27, 1.20, side + ragged)
     # Bare skin beside the soul patch and round the lips.
-    bare = (
-        smoothstep(0.055, 0.085, side)
-        * smoothstep(0.235, 0.19, side)
-        * smoothstep(6.365, 6.39, y)
-        * smoothstep(6.48, 6.46, y)
-    )
+    bare = smoothstep(0.055, 0.085, side) * smoothstep(0.235, 0.19, side) * smoothstep(6.365, 6.39, y) * smoothstep(6.48, 6.46, y)
     mouth = smoothstep(0.255, 0.235, side) * smoothstep(6.43, 6.455, y) * smoothstep(6.665, 6.645, y)
     full = np.maximum(full * (1 - 0.75 * bare), moustache) * (1 - mouth * (moustache < 0.3))
     return {"moustache": moustache, "goatee": goatee, "full": full}
@@ -163,9 +154,7 @@ def _roots(area: Floats, count: int, rng: np.random.Generator) -> tuple[Floats, 
 def _beard_direction(theta: Floats, y: Floats, rng: np.random.Generator) -> Floats:
     """Hairs grow down; away from the philtrum on the lip, forward under the cheek."""
     lip = smoothstep(6.55, 6.66, y) * smoothstep(0.36, 0.30, np.abs(theta))
-    lean = np.sign(theta) * (
-        0.85 * lip * np.minimum(np.abs(theta) / 0.12, 1) - 0.25 * smoothstep(0.4, 0.9, np.abs(theta))
-    )
+    lean = np.sign(theta) * (0.85 * lip * np.minimum(np.abs(theta) / 0.12, 1) - 0.25 * smoothstep(0.4, 0.9, np.abs(theta)))
     return -np.pi / 2 + lean + rng.normal(0, 0.22, len(theta))
 
 
@@ -175,9 +164,7 @@ def _grown(area: Floats, rng: np.random.Generator, count: int, ground: float, le
     n = len(theta)
     direction = _beard_direction(theta, y, rng)
     length = rng.uniform(*lengths, n) * smoothstep(5.98, 6.22, y)
-    hairs = strokes(
-        theta, y, direction, length, rng.uniform(0.006, 0.010, n), rng.uniform(0.35, 0.95, n), rng.normal(0, 0.35, n)
-    )
+    hairs = strokes(theta, y, direction, length, rng.uniform(0.006, 0.010, n), rng.uniform(0.35, 0.95, n), rng.normal(0, 0.35, n))
     patchy = 1 + 0.10 * noise(area.shape, 10, rng)
     return gaussian_filter(over(hairs, ground * gaussian_filter(area, 3) * patchy), 0.5) * 0.97
 

@@ -41,9 +41,7 @@ def buzz(groom: Groom) -> list[Strands]:
 def _tightdown_sides(groom: Groom, flow: Flow, below: float, length: Range = (0.13, 0.22)) -> list[Strands]:
     """The under-layer of a short cut, and its sides up to y = ``below`` dm."""
     under = groom.roots(650)
-    low = groom.layer(
-        under, cropped_flow, 0.15 + 0.1 * top_share(under), np.full(len(under), 0.015), 0.085, Growth(4, 16)
-    )
+    low = groom.layer(under, cropped_flow, 0.15 + 0.1 * top_share(under), np.full(len(under), 0.015), 0.085, Growth(4, 16))
     side = groom.roots(950, lambda p: p[:, 1] < below)
     n = len(side)
     length_here = groom.between(*length, n) * (0.7 + 0.5 * smoothstep(7.1, 7.8, side[:, 1]))
@@ -64,9 +62,7 @@ def short(groom: Groom) -> list[Strands]:
     growth = Growth(6, 24, gravity=0.12, lean=1.0, hug=0.3)
     tops = groom.layer(crown, flow, groom.between(0.26, 0.46, n), groom.between(0.04, 0.17, n), 0.05, growth)
     edge = groom.edge_row(130)
-    front = groom.layer(
-        edge, flow, groom.between(0.14, 0.26, len(edge)), groom.between(0.02, 0.08, len(edge)), 0.04, growth
-    )
+    front = groom.layer(edge, flow, groom.between(0.14, 0.26, len(edge)), groom.between(0.02, 0.08, len(edge)), 0.04, growth)
     return [
         *_tightdown_sides(groom, flow, 7.86),
         groom.locked(tops, 110, 0.7),
@@ -166,9 +162,7 @@ def curly(groom: Groom) -> list[Strands]:
     roots = np.concatenate([groom.roots(960), groom.edge_row(110)])
     n = len(roots)
     near_edge = smoothstep(0.0, 0.25, roots[:, 1] - hairline(angle(roots)))
-    length = (
-        groom.between(0.26, 0.50, n) * (0.45 + 0.55 * smoothstep(6.5, 7.4, roots[:, 1])) * (0.55 + 0.45 * near_edge)
-    )
+    length = groom.between(0.26, 0.50, n) * (0.45 + 0.55 * smoothstep(6.5, 7.4, roots[:, 1])) * (0.55 + 0.45 * near_edge)
     growth = Growth(11, 40, gravity=0.0, hug=0.0, stiffness=0.5, lean=1.2)
     curls = groom.layer(roots, flow, length, groom.between(0.04, 0.2, n), 0.05, growth)
     paths = coiled(curls.paths, groom.between(0.038, 0.062, n), groom.between(1.4, 2.2, n), groom.rng)

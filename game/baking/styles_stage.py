@@ -32,9 +32,7 @@ def bake_styles(rig_arrays: Mapping[str, npt.NDArray]) -> Arrays:
         log.info("hair %s: %d ribbons, %d triangles", name, *ribbon_counts(packed))
         arrays |= {f"hair/{name}/{key}": array for key, array in packed.items()}
     arrays |= {
-        f"eyewear/{name}/{key}": array
-        for name in EYEWEAR[1:]
-        for key, array in _eyewear(surface, rig_arrays, name).items()
+        f"eyewear/{name}/{key}": array for name in EYEWEAR[1:] for key, array in _eyewear(surface, rig_arrays, name).items()
     }
     skin = rig_arrays["rig/triangle_part"] == SKIN
     textures = {

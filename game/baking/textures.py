@@ -109,9 +109,9 @@ def freckle_texture() -> NDArray[np.uint8]:
     rng = np.random.default_rng(21)
     theta, y = grid()
     side = np.abs(theta)
-    dense = np.exp(-(((y - 7.02) / 0.17) ** 2)) * smoothstep(0.95, 0.35, side) + 0.10 * smoothstep(
-        1.1, 0.8, side
-    ) * smoothstep(6.2, 6.4, y)
+    dense = np.exp(-(((y - 7.02) / 0.17) ** 2)) * smoothstep(0.95, 0.35, side) + 0.10 * smoothstep(1.1, 0.8, side) * smoothstep(
+        6.2, 6.4, y
+    )
     dense *= smoothstep(7.75, 7.5, y)
     count = 900
     picked = rng.choice(dense.size, count, p=dense.ravel() / dense.sum())

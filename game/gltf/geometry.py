@@ -26,6 +26,7 @@ STILL = np.float32(2e-4)
 """A vertex that a morph target moves by less than this, in dm, stays where it is (0.02 mm)."""
 STILL_HAIR = np.float32(5e-3)
 """The same for hair (0.5 mm): only what a viewer would see as a gap to the skin is worth its bytes."""
+TAPER_STEPS = 33
 STILL_NORMAL = np.float32(0.01)
 
 
@@ -133,8 +134,9 @@ def hair_morphs(hair: HairStyle, shapes: Shapes) -> list[Morph]:
 def even_ribbons(hair: HairStyle, vertices: Array) -> tuple[Array, Array]:
     """Hair vertices (N, 3) with every ribbon equally wide all along, and what its width was.
 
-    The widths (64,), relative to the widest, go into the alpha of the hair's texture instead: where ribbons taper to less than
-    a pixel, a viewer would read the texture's coarsest mip level, whose alpha means nothing.
+    The mean widths (TAPER_STEPS,) from root to tip, relative to the widest, go into the alpha of the hair's texture
+    instead: where ribbons taper to less than a pixel, a viewer would read the texture's coarsest mip level, whose alpha
+    means nothing.
     """
     pairs = vertices.reshape(-1, 2, 3)
     middle, half = pairs.mean(1, keepdims=True), (pairs[:, 1:] - pairs[:, :1]) / 2
@@ -144,8 +146,11 @@ def even_ribbons(hair: HairStyle, vertices: Array) -> tuple[Array, Array]:
     widest = np.zeros(ribbon[-1] + 1, np.float32)
     np.maximum.at(widest, ribbon, length[:, 0, 0])
     wide = half / np.maximum(length, 1e-9) * widest[ribbon][:, None, None]
-    order = np.argsort(along, kind="stable")
-    taper = np.interp(np.linspace(0, 1, 64), along[order], (length[:, 0, 0] / widest[ribbon])[order])
+    bins = np.round(along * (TAPER_STEPS - 1)).astype(int)
+    count = np.bincount(bins, minlength=TAPER_STEPS)
+    share = np.bincount(bins, length[:, 0, 0] / widest[ribbon], TAPER_STEPS)
+    steps = np.arange(TAPER_STEPS)
+    taper = np.interp(steps, steps[count > 0], share[count > 0] / count[count > 0])
     return np.concatenate([middle - wide, middle + wide], axis=1).reshape(-1, 3), taper.astype(np.float32)
 
 

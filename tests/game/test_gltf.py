@@ -168,9 +168,7 @@ def run_node(folder: Path, program: str, path: Path, *options: str) -> Any:
 
 
 @pytest.mark.parametrize("which", ["raw", "arkit"])
-def test_khronos_validator_finds_nothing(
-    which: str, node_modules: Path, tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
+def test_khronos_validator_finds_nothing(which: str, node_modules: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     path = tmp_path / "face.glb"
     path.write_bytes(request.getfixturevalue(which))
     issues = run_node(node_modules, VALIDATE, path)["issues"]

@@ -100,9 +100,7 @@ def test_hair_stays_out_of_the_head() -> None:
     corners = BASE[rig.triangles]
     middle = corners.mean(1)
     face = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    skin = (
-        (rig.part == 0) & (rig.masks["mouth_interior"][rig.triangles].max(1) < 0.5) & (np.linalg.norm(face, axis=1) > 0)
-    )
+    skin = (rig.part == 0) & (rig.masks["mouth_interior"][rig.triangles].max(1) < 0.5) & (np.linalg.norm(face, axis=1) > 0)
     middle, face = middle[skin], face[skin] / np.linalg.norm(face[skin], axis=1, keepdims=True)
     rng = np.random.default_rng(0)
     for name in HAIR[1:]:
@@ -135,9 +133,7 @@ def test_textures_paint_where_they_should() -> None:
         assert value_at(natural, (side * 0.36, 7.505, 1.38)) > 0.25
     beard = dict(zip(REFERENCE.slot("beard").options, STYLES.beard, strict=True))
     lip, chin, cheek, forehead = (0.1, 6.71, 1.55), (0.0, 6.22, 1.45), (0.62, 6.55, 0.95), (0.0, 7.7, 1.5)
-    painted = {
-        name: [value_at(texture, p) > 0.1 for p in (lip, chin, cheek, forehead)] for name, texture in beard.items()
-    }
+    painted = {name: [value_at(texture, p) > 0.1 for p in (lip, chin, cheek, forehead)] for name, texture in beard.items()}
     assert painted["moustache"] == [True, False, False, False]
     assert painted["goatee"] == [True, True, False, False]
     assert painted["full"] == painted["stubble"] == [True, True, True, False]

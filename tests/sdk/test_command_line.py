@@ -72,12 +72,12 @@ def test_json_lines(folder, capsys):
 
 def test_out_writes_the_same_bytes_again(folder, capsys):
     assert main(["me.jpg", "you.png", "--out", "results/today"]) == 0
-    first = {path.name: path.read_bytes() for path in Path("results/today").iterdir()}
-    assert set(first) == {"me.json", "you.json"}
-    assert f"wrote       {Path('results/today/me.json')}" in capsys.readouterr().out
+    first = {path.parent.name: path.read_bytes() for path in Path("results/today").glob("*/face.json")}
+    assert set(first) == {"me", "you"}
+    assert f"wrote       {Path('results/today/me/face.json')}" in capsys.readouterr().out
     assert main(["me.jpg", "you.png", "--out", "results/today", "--threads", "2"]) == 0
-    assert first == {path.name: path.read_bytes() for path in Path("results/today").iterdir()}
-    params = sdk.FaceParams.from_json(first["me.json"])
+    assert first == {path.parent.name: path.read_bytes() for path in Path("results/today").glob("*/face.json")}
+    params = sdk.FaceParams.from_json(first["me"])
     assert params.schema_version == sdk.REFERENCE.version
 
 
@@ -85,16 +85,16 @@ def test_photos_of_the_same_name_do_not_overwrite_each_other(folder):
     Path("other").mkdir()
     Path("other/me.png").write_bytes(Path("you.png").read_bytes())
     assert main(["me.jpg", "other/me.png", "me.jpg", "--out", "out"]) == 0
-    assert {path.name for path in Path("out").iterdir()} == {"me.json", "me-2.json", "me-3.json"}
-    assert Path("out/me.json").read_bytes() == Path("out/me-3.json").read_bytes() != Path("out/me-2.json").read_bytes()
+    first, second, third = (Path("out", name, "face.json").read_bytes() for name in ("me", "me-2", "me-3"))
+    assert first == third != second
 
 
 def test_glb_and_preview(folder):
     pytest.importorskip("numba")
     assert main(["me.jpg", "--out", "out", "--glb", "--preview"]) == 0
-    assert {path.name for path in Path("out").iterdir()} == {"me.json", "me.glb", "me.preview.png"}
-    assert Path("out/me.glb").read_bytes().startswith(b"glTF")
-    assert Path("out/me.preview.png").read_bytes().startswith(b"\x89PNG")
+    assert {path.name for path in Path("out").iterdir()} == {"face.json", "face.glb", "preview.png"}
+    assert Path("out/face.glb").read_bytes().startswith(b"glTF")
+    assert Path("out/preview.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_game_is_missing(folder, capsys, monkeypatch):

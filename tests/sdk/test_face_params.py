@@ -209,9 +209,7 @@ def test_wrong_fields_are_named(path, value, message):
         FaceParams.from_dict(fields)
 
 
-@pytest.mark.parametrize(
-    "path", ["identity", "face/landmarks", "style/hair", "identity/head.scale", "sigma/expression/smile"]
-)
+@pytest.mark.parametrize("path", ["identity", "face/landmarks", "style/hair", "identity/head.scale", "sigma/expression/smile"])
 def test_missing_fields_are_named(path):
     fields = make().to_dict()
     delete(path, fields)

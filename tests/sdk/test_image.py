@@ -318,9 +318,7 @@ def png_of_size(width: int, height: int) -> bytes:
         return struct.pack(">I", len(content)) + tag + content + struct.pack(">I", zlib.crc32(tag + content))
 
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(100))) + chunk(b"IEND", b"")
-    )
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(100))) + chunk(b"IEND", b"")
 
 
 def bombs() -> dict[str, bytes]:

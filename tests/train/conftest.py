@@ -26,9 +26,7 @@ def _crop_landmarks(rig: Rig, identity: np.ndarray, expression: np.ndarray, pose
 
 def _picture(landmarks: np.ndarray, rng: np.random.Generator) -> bytes:
     image = np.full((256, 256, 3), rng.integers(60, 200, 3), np.uint8)
-    cv2.fillConvexPoly(
-        image, cv2.convexHull(landmarks.astype(np.int32)), tuple(int(c) for c in rng.integers(80, 255, 3))
-    )
+    cv2.fillConvexPoly(image, cv2.convexHull(landmarks.astype(np.int32)), tuple(int(c) for c in rng.integers(80, 255, 3)))
     for x, y in landmarks.astype(int):
         cv2.circle(image, (int(x), int(y)), 1, (20, 20, 20), -1)
     return cv2.imencode(".jpg", image)[1].tobytes()
@@ -49,9 +47,7 @@ def _npy(array: np.ndarray) -> bytes:
 def _write_render(tar: tarfile.TarFile, key: str, rig: Rig, rng: np.random.Generator) -> None:
     identity = np.clip(rng.normal(0, 0.3, len(REFERENCE.identity)), -1, 1).astype(np.float32)
     identity[-1] = 0
-    expression = (rng.random(len(REFERENCE.expression)) * (rng.random(len(REFERENCE.expression)) < 0.3)).astype(
-        np.float32
-    )
+    expression = (rng.random(len(REFERENCE.expression)) * (rng.random(len(REFERENCE.expression)) < 0.3)).astype(np.float32)
     pose = rng.uniform(-20, 20, 2).astype(np.float32)
     landmarks = _crop_landmarks(rig, identity, expression, pose)
     fields = {

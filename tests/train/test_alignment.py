@@ -29,13 +29,13 @@ SIZE = contract.CANVAS_SIZE
 @pytest.fixture(scope="module")
 def portrait() -> Array:
     """(512, 512, 3) uint8."""
-    data = pytest.importorskip("skimage.data")
-    return np.asarray(data.astronaut())
+    return np.asarray(pytest.importorskip("skimage.data").astronaut())
 
 
 @pytest.fixture(scope="module")
 def canvas(portrait: Array) -> Array:
-    return letterbox(portrait)[0]
+    """Eyes 72 pixels apart, about (278, 184) between them."""
+    return letterbox(portrait[:400, 50:450])[0]
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +104,7 @@ def test_portrait_is_found_and_framed(aligned: Outputs) -> None:
 
 
 @pytest.mark.parametrize(
-    ("scale", "degrees", "shift"), [(0.8, 12, (-20, 50)), (0.6, -25, (60, 60)), (1.3, 5, (40, 150)), (0.35, 0, (10, 0))]
+    ("scale", "degrees", "shift"), [(0.9, 12, (-20, 50)), (0.7, -25, (60, 60)), (1.3, 5, (40, 150)), (0.8, 0, (10.3, 0.6))]
 )
 def test_known_transform_is_recovered(align, aligned, canvas, scale, degrees, shift) -> None:
     """The crop of a photo that was turned, scaled and moved shows the same places within a pixel."""
@@ -153,17 +153,17 @@ def test_small_face_is_found(align, aligned, canvas) -> None:
 
 
 def test_faces_are_told_apart_and_the_larger_one_is_the_main_one(align, canvas) -> None:
-    large, small = similarity(0.7, 0, (-90, 60)), similarity(0.35, 0, (200, -180))
+    large, small = similarity(0.7, 0, (-90, 60)), similarity(0.5, 0, (200, -180))
     faces = align(on_black(canvas, small, on_black(canvas, large))[None])["faces"][0]
     assert (faces[:2, 4] > 0.6).all()
     sizes = faces[:, 2] - faces[:, 0]
-    assert 1.5 < sizes[0] / sizes[1] < 2.7
+    assert 1.1 < sizes[0] / sizes[1] < 2.1
     assert (faces[0, 0] + faces[0, 2]) / 2 < SIZE / 2 < (faces[1, 0] + faces[1, 2]) / 2
     assert (faces[2:, 4] < 0.6).all()
 
 
 def test_mask_and_crop_are_zero_outside_the_canvas(align, canvas) -> None:
-    outputs = {name: value[0] for name, value in align(warped(canvas, similarity(1, 0, (150, -40)))[None]).items()}
+    outputs = {name: value[0] for name, value in align(warped(canvas, similarity(1, 0, (150, -70)))[None]).items()}
     y, x = np.mgrid[: contract.CROP_SIZE, : contract.CROP_SIZE] + 0.5
     places = moved_back(np.stack([x, y], -1).reshape(-1, 2), outputs["transform"]).reshape(*x.shape, 2)
     depth = np.minimum(places, SIZE - places).min(-1)  # canvas pixels inside
@@ -188,12 +188,12 @@ def test_pictures_without_a_face_are_refused(align, kind) -> None:
     assert outputs["detector_score"][0] < 0.6 or outputs["mesh_score"][0] < 0.5
 
 
-@pytest.mark.parametrize("step", [0.3, 0.8, 1.4, 1.6, 2.4, 3.0])
+@pytest.mark.parametrize("step", [0.3, 0.8, 1.7, 1.8, 3.0, 4.2])
 def test_one_sample_per_pixel_is_sharp_and_does_not_alias(canvas, step) -> None:
     """Against 6x6 samples per pixel."""
     pyramid = PyramidBuilder()(torch.from_numpy(canvas)[None])
     along = step * torch.tensor([[np.cos(0.3), np.sin(0.3)]], dtype=torch.float32)
-    corner = torch.tensor([[280.0, 144.0]]) - 64 * (along + along.flip(1) * torch.tensor([[-1.0, 1.0]]))
+    corner = torch.tensor([[278.0, 184.0]]) - 64 * (along + along.flip(1) * torch.tensor([[-1.0, 1.0]]))
     found = Warp(128)(pyramid, along, corner)[0]
     full = torch.from_numpy(canvas)[None].float().permute(0, 3, 1, 2) / 255
     centres = (torch.arange(128 * 6) + 0.5) / 6
@@ -204,7 +204,7 @@ def test_one_sample_per_pixel_is_sharp_and_does_not_alias(canvas, step) -> None:
     fine = torch.nn.functional.grid_sample(full, grid, align_corners=False)
     expected = torch.nn.functional.avg_pool2d(fine, 6)
     error = ((found - expected) ** 2).mean()
-    assert -10 * torch.log10(error) > 36
+    assert -10 * torch.log10(error) > 38
 
 
 def test_networks_give_what_mediapipe_gives(portrait: Array) -> None:

@@ -96,7 +96,5 @@ def test_a_pair_in_the_mirror_agrees_after_swapping() -> None:
 def test_gaussian_nll_is_least_at_the_true_spread() -> None:
     torch.manual_seed(0)
     truth = 0.3 * torch.randn(4000, 1)
-    values = [
-        losses.gaussian_nll(truth, torch.zeros_like(truth), torch.full_like(truth, np.log(s))) for s in (0.2, 0.3, 0.45)
-    ]
+    values = [losses.gaussian_nll(truth, torch.zeros_like(truth), torch.full_like(truth, np.log(s))) for s in (0.2, 0.3, 0.45)]
     assert values[1] < values[0] and values[1] < values[2]

@@ -59,9 +59,7 @@ def test_splitting_predictions_keeps_everything(network: FaceNet) -> None:
 def test_uncertainty_does_not_shape_features(network: FaceNet) -> None:
     network.train().zero_grad()
     network(torch.rand(4, 3, 256, 256)).log_sigma.sum().backward()
-    with_gradient = {
-        name.split(".")[0] for name, p in network.named_parameters() if p.grad is not None and p.grad.any()
-    }
+    with_gradient = {name.split(".")[0] for name, p in network.named_parameters() if p.grad is not None and p.grad.any()}
     assert with_gradient == {"sigma_head"}
 
 
