@@ -66,7 +66,8 @@ class Networks:
         }
 
     def run(self, crops: Iterator[Array], *models: str) -> Outputs:
-        """Outputs of some models, by name, on crops (256, 256, 3) uint8; of a name that two share, the first model's."""
+        """Outputs of some models, by name, on crops (256, 256, 3) uint8; of a name that two share, the first
+        model's."""
         rows: dict[str, list[Array]] = {}
         owner: dict[str, str] = {}
         batch: list[Array] = []

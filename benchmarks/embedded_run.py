@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import sys
 import time
 from collections import defaultdict
@@ -37,8 +36,9 @@ def main() -> None:
         for photo in photos:
             for stage, value in client.infer(photo).timings.items():
                 times[stage].append(value)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"times": times, "start_up_ms": {k: 1e3 * v for k, v in start_up.items()}, "peak_mb": peak}))
+    from benchmarks.report import peak_memory
+
+    print(json.dumps({"times": times, "start_up_ms": {k: 1e3 * v for k, v in start_up.items()}, "peak_mb": peak_memory()}))
 
 
 if __name__ == "__main__":

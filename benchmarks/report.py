@@ -40,6 +40,15 @@ def summary(times: Sequence[float]) -> dict[str, float]:
     }
 
 
+def peak_memory() -> float:
+    """Largest resident size of this process so far, in MB (Linux).
+
+    Not `getrusage`: its maximum is inherited from the parent across fork and exec.
+    """
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+
+
 def machine() -> dict[str, Any]:
     """Processor, cores, load, operating system and Python of the machine that measures."""
     return {

@@ -206,8 +206,8 @@ class LandmarkConvention(nn.Module):
 
 
 def mirrored_landmarks(rig: Rig) -> npt.NDArray[np.intp]:
-    """(468,) for each FaceMesh landmark the number of its mirror image: the cheapest matching of the base face's points with
-    their reflections, an involution."""
+    """(468,) for each FaceMesh landmark the number of its mirror image: the cheapest matching of the base face's
+    points with their reflections, an involution."""
     points = rig.landmarks(rig.base)
     distance = np.linalg.norm(points[:, None] * [-1, 1, 1] - points[None], axis=-1)
     mirrored = linear_sum_assignment((distance + distance.T) ** 2)[1]

