@@ -152,7 +152,7 @@ def node_modules(request: pytest.FixtureRequest) -> Path:
             *NPM_PACKAGES,
         ]
         try:
-            installed = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+            installed = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
         except subprocess.TimeoutExpired:
             pytest.skip("npm install took too long")
         if installed.returncode:
@@ -162,7 +162,7 @@ def node_modules(request: pytest.FixtureRequest) -> Path:
 
 def run_node(folder: Path, program: str, path: Path, *options: str) -> Any:
     command = ["node", *options, "-e", program, str(path)]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     return json.loads(done.stdout)
 

@@ -259,7 +259,7 @@ def test_memory_stays_small(tmp_path, encode, astronaut):
     large = cv2.resize(astronaut[:384], (4000, 3000), interpolation=cv2.INTER_CUBIC)
     (tmp_path / "phone.jpg").write_bytes(encode(large, "JPEG", quality=92))
     deep = np.dstack([large[..., ::-1], np.full(large.shape[:2], 255, np.uint8)]).astype(np.uint16) * 257
-    cv2.imwrite(str(tmp_path / "deep.png"), deep, [cv2.IMWRITE_PNG_COMPRESSION, 0])
+    cv2.imwrite(str(tmp_path / "deep.png"), deep, [cv2.IMWRITE_PNG_COMPRESSION, 1])
     code = """
 import sys, sdk
 with sdk.FaceParamClient.embedded() as client:
