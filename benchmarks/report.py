@@ -76,7 +76,8 @@ def write(name: str, results: dict[str, Any], packages: Sequence[str] = ()) -> P
     """Write ``results/NAME.json`` with machine, commit, date, command and versions beside the results."""
     record = {
         "benchmark": name,
-        "command": "python -m " + " ".join([f"benchmarks.{name}", *sys.argv[1:]]),
+        # Where things lay on this machine is nobody's business: of absolute paths only the last part is kept.
+        "command": "python -m " + " ".join([f"benchmarks.{name}", *(_without_folders(a) for a in sys.argv[1:])]),
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "commit": _commit(),
         "machine": machine(),
@@ -87,6 +88,10 @@ def write(name: str, results: dict[str, Any], packages: Sequence[str] = ()) -> P
     path = RESULTS / f"{name}.json"
     path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     return path
+
+
+def _without_folders(argument: str) -> str:
+    return Path(argument).name if Path(argument).is_absolute() else argument
 
 
 def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
