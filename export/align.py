@@ -6,7 +6,9 @@ python -m export.align            # writes model_repository/align/1/model.onnx
 from __future__ import annotations
 
 import ast
+import itertools
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +50,7 @@ def export_align(path: Path) -> None:
         raise RuntimeError("torch.onnx.export returned nothing")
     model = program.model_proto
     model.graph.name = contract.ALIGN.name
-    _tidy(model.graph)
+    _tidy(model)
     onnx.checker.check_model(model)
     onnx.save(model, path)
     check_parity(aligner, path)
@@ -71,24 +73,42 @@ def check_parity(aligner: Aligner, path: Path) -> None:
             raise RuntimeError(f"{path}: output {name!r} differs from PyTorch by {difference:.2g}")
 
 
-def _tidy(graph: onnx.GraphProto, parent: str = "") -> None:
-    """Name nodes after the modules they come from, drop the exporter's notes for debugging (10 of 14 MB), and finish its work."""
-    for number, node in enumerate(graph.node):
-        notes = {note.key: note.value for note in node.metadata_props}
-        scopes = [scope for scope in ast.literal_eval(notes.get("pkg.torch.onnx.name_scopes", "[]")) if scope]
-        module = scopes[-2].replace(".", "/") if len(scopes) > 1 else parent  # the last scope is the operation itself
-        node.name = "/".join(part for part in (module, f"{node.op_type}_{number}") if part)
-        del node.metadata_props[:]
-        node.doc_string = ""
+def _tidy(model: onnx.ModelProto) -> None:
+    """Finish the exporter's work: name nodes after the modules they come from, drop what is not used and notes for debugging
+    (10 of 14 MB), and put right what it leaves undone inside of conditions."""
+    graphs = list(_graphs(model.graph, ""))
+    used = {name for graph, _ in graphs for node in graph.node for name in node.input}
+    numbers = itertools.count()
+    for graph, parent in graphs:
+        for node in graph.node:
+            node.name = f"{_module(node) or parent}/{node.op_type}_{next(numbers)}".lstrip("/")
+            del node.metadata_props[:]
+            node.doc_string = ""
+            for attribute in node.attribute:
+                if node.op_type == "GridSample" and attribute.s == b"bilinear":
+                    attribute.s = b"linear"  # opset 20's name; the exporter converts only nodes outside of conditions
+        for constant in [value for value in graph.initializer if value.name not in used]:
+            graph.initializer.remove(constant)
+        for value in (*graph.input, *graph.output, *graph.initializer):
+            del value.metadata_props[:]
+        del graph.value_info[:]
+        del graph.metadata_props[:]
+
+
+def _graphs(graph: onnx.GraphProto, module: str) -> Iterator[tuple[onnx.GraphProto, str]]:
+    """A graph and those of the conditions in it, each with the module that it belongs to."""
+    yield graph, module
+    for node in graph.node:
         for attribute in node.attribute:
             if attribute.HasField("g"):
-                _tidy(attribute.g, module)
-            elif node.op_type == "GridSample" and attribute.s == b"bilinear":
-                attribute.s = b"linear"  # opset 20's name; the exporter converts only nodes outside of conditions
-    del graph.value_info[:]
-    for value in (*graph.input, *graph.output, *graph.initializer):
-        del value.metadata_props[:]
-    del graph.metadata_props[:]
+                yield from _graphs(attribute.g, _module(node) or module)
+
+
+def _module(node: onnx.NodeProto) -> str:
+    """Path of the module that a node was exported from; empty if the exporter does not know."""
+    notes = {note.key: note.value for note in node.metadata_props}
+    scopes = [scope for scope in ast.literal_eval(notes.get("pkg.torch.onnx.name_scopes", "[]")) if scope]
+    return str(scopes[-2]).replace(".", "/") if len(scopes) > 1 else ""  # the last scope is the operation itself
 
 
 if __name__ == "__main__":
