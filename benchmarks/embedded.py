@@ -3,7 +3,8 @@
 ``python -m benchmarks.embedded [--mediapipe-python VENV/bin/python] [--models DIR] [--repeats N] [PHOTO...]``
 
 Milliseconds (median, 95th percentile) per stage and end to end, on 1 and 2 cores, each measured in a fresh process that
-is pinned to its cores; start-up time; peak memory. The photos are the public-domain portrait of scikit-image at 512
+is pinned to its cores; ``cpu`` is the processor time of a photo, all threads together, which other programs on the machine
+disturb least; start-up time; peak memory. The photos are the public-domain portrait of scikit-image at 512
 pixels and as a 12-megapixel phone picture, and whatever is named. Torch and MediaPipe are left out, with a word, where
 they are not installed; MediaPipe pins an old NumPy and wants an environment of its own:
 ``python -m venv VENV && VENV/bin/pip install mediapipe==0.10.21``.
@@ -25,7 +26,7 @@ from benchmarks import report
 
 HERE = Path(__file__).parent
 CORES = (1, 2)
-STAGES = ("decode", "letterbox", "align", "quality", "regressor", "encoder", "total")
+STAGES = ("decode", "letterbox", "align", "quality", "regressor", "encoder", "face_mesh", "total", "cpu")
 
 
 def main() -> None:
@@ -109,21 +110,23 @@ def _print(results: dict[str, dict[str, Any]]) -> None:
                 if result is not None:
                     header.append(f"{name}, {cores} core{'s' * (cores > 1)}")
                     columns.append(result["times"])
-        extra = sorted({stage for column in columns for stage in column} - set(STAGES))
-        stages = (*STAGES[:-1], *extra, STAGES[-1])
-        rows = [[stage, *(_times(column.get(stage)) for column in columns)] for stage in stages]
+        rows = [[stage, *(_times(column.get(stage)) for column in columns)] for stage in STAGES]
         report.print_table(photo, header, rows)
-    rows = []
-    for cores, photos in results.items():
-        for photo, run in photos.items():
-            ours, total = run["embedded"], run["embedded"]["times"]["total"]["median"]
-            rivals = [run[name] and run[name]["times"]["total"]["median"] for name in ("torch eager", "mediapipe")]
-            networks = sum(ours["times"][name]["median"] for name in ("align", "regressor", "encoder"))
-            torch, mediapipe = rivals
-            speed = (torch and torch / networks, mediapipe, mediapipe and total / mediapipe)
-            rows.append([photo, int(cores), total, networks, *speed, ours["start_up_ms"]["total"], ours["peak_mb"]])
-    header = ("photo", "cores", "ms a photo", "networks, ms", "torch / networks", "MediaPipe, ms", "ours / MediaPipe")
-    report.print_table("Summary", (*header, "start-up, ms", "peak, MB"), rows)
+    rows = [[photo, int(cores), *_summary(run)] for cores, photos in results.items() for photo, run in photos.items()]
+    header = ("ms a photo", "networks, ms", "torch / networks", "align / FaceMesh", "all / FaceMesh", "start-up, ms", "peak, MB")
+    report.print_table("Summary (FaceMesh: MediaPipe's pipeline with decoding)", ("photo", "cores", *header), rows)
+
+
+def _summary(run: dict[str, Any]) -> list[float | None]:
+    """Our times, those of torch and MediaPipe as ratios, start-up and memory."""
+    ours, torch, mediapipe = (run[name] for name in ("embedded", "torch eager", "mediapipe"))
+    median = {stage: times["median"] for stage, times in ours["times"].items()}
+    networks = median["align"] + median["regressor"] + median["encoder"]
+    ratios = [torch and torch["times"]["total"]["median"] / networks, None, None]
+    if mediapipe:
+        ratios[1] = median["align"] / mediapipe["times"]["face_mesh"]["median"]
+        ratios[2] = median["total"] / mediapipe["times"]["total"]["median"]
+    return [median["total"], networks, *ratios, ours["start_up_ms"]["total"], ours["peak_mb"]]
 
 
 def _times(summary: dict[str, float] | None) -> str:

@@ -9,6 +9,9 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
+from collections import defaultdict
+from functools import partial
 from pathlib import Path
 
 
@@ -29,12 +32,19 @@ def main() -> None:
     canvas = torch.from_numpy(letterbox(decode(Path(photo)).pixels)[0])[None]
     align = Aligner().eval()
     heads = graphs(build("cpu").eval())
+    times: dict[str, list[float]] = defaultdict(list)
     with torch.inference_mode():
         crop = align(canvas)[0]
-        times = {"align": milliseconds(lambda: align(canvas), repeats)}
-        for name, head in heads.items():
-            times[name] = milliseconds(lambda head=head: head(crop), repeats)
-    times["total"] = [sum(stages) for stages in zip(*times.values(), strict=True)]
+        networks = {"align": lambda: align(canvas), **{name: partial(head, crop) for name, head in heads.items()}}
+        for _ in range(repeats + 1):
+            begin_cpu, total = time.process_time(), 0.0
+            for name, network in networks.items():
+                (took,) = milliseconds(network, repeats=1, warm_up=0)
+                times[name].append(took)
+                total += took
+            times["total"].append(total)
+            times["cpu"].append(1e3 * (time.process_time() - begin_cpu))
+    times = {name: series[1:] for name, series in times.items()}  # the first round warms up
     print(json.dumps({"version": torch.__version__, "times": times}))
 
 

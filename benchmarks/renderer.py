@@ -4,7 +4,7 @@
 
 A pair is what ``python -m game.render_dataset`` writes: a random character and scene drawn at 256 x 256 from 512 x 512
 samples, the JPEG, the label PNG, landmarks and parameters, in a tar file. Processes run at the same time, one thread each,
-and are timed together after each has compiled and drawn a few pictures.
+and are timed together after each has drawn every style once.
 
 Why numba and not Warp: on one and the same scene of the spike before this renderer, numba's kernels drew 42 pictures a
 second and core with hair and 78 without, Warp's on the CPU 43-48 and 125; that bought nothing with hair, and Warp's wheel
@@ -21,15 +21,22 @@ import tarfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import game.renderer
 from benchmarks import report
+from game import render_dataset
+from game.assembly import Assembly
+from game.character import Character
+from game.render_dataset import Settings, draw, encode
+from game.renderer import Renderer
+from game.scene import Scene
 
 SEED = 20
-WARM_UP = 6
 STAGES = ("sample", "rig", "attach", "rasterise", "shadow map", "shade", "draw in all", "encode", "pair in all")
 
 
@@ -70,12 +77,8 @@ def pairs_per_second(processes: int, pictures: int) -> float:
 
 
 def _write_pairs(path: Path, number: int, pictures: int, barrier: Barrier, spans: multiprocessing.Queue[float]) -> None:
-    from game.render_dataset import Settings, draw, encode
-    from game.renderer import Renderer
-
     renderer, settings = Renderer(), Settings(count=pictures, seed=SEED + number)
-    for index in range(WARM_UP):
-        encode(*draw(settings, pictures + index, renderer, []), settings.seed)
+    _warm_up(renderer)
     barrier.wait()
     start = time.perf_counter()
     with tarfile.open(path, "w") as tar:
@@ -87,37 +90,41 @@ def _write_pairs(path: Path, number: int, pictures: int, barrier: Barrier, spans
     spans.put(time.perf_counter() - start)
 
 
+def _warm_up(renderer: Renderer) -> None:
+    """Compile the kernels, and prepare every hair style and every pair of spectacles, which happens once per process."""
+    for hair in range(len(renderer.styles.hair)):
+        for glasses in range(len(renderer.styles.eyewear)):
+            renderer.render(Character(style={"hair": hair}), replace(Scene.studio(renderer.size), glasses=glasses))
+
+
 def stage_times(pictures: int) -> dict[str, dict[str, float]]:
     """Milliseconds of every stage over random pictures: median, 95th percentile."""
-    from game import render_dataset
-    from game import renderer as module
-    from game.assembly import Assembly
 
-    renderer = module.Renderer()
-    settings = render_dataset.Settings(count=pictures, seed=SEED)
+    renderer = Renderer()
+    settings = Settings(count=pictures, seed=SEED)
     times: dict[str, list[float]] = {stage: [] for stage in STAGES}
     timed = (
         (render_dataset, "sample_character", "sample"),
         (render_dataset, "sample_scene", "sample"),
         (renderer.rig, "vertices", "rig"),
         (Assembly, "place", "attach"),
-        (renderer, "_rasterise", "rasterise"),
+        (renderer._buffers, "draw", "rasterise"),
         (renderer, "_lights", "shadow map"),
-        (module, "shade_picture", "shade"),
+        (game.renderer, "shade_picture", "shade"),
         (renderer, "render", "draw in all"),
     )
-    for index in range(-WARM_UP, pictures):
+    _warm_up(renderer)
+    for index in range(pictures):
         spent = dict.fromkeys(STAGES, 0.0)
         with _stopwatches(spent, timed):
             start = time.perf_counter()
-            drawn = render_dataset.draw(settings, abs(index), renderer, [])
+            drawn = render_dataset.draw(settings, index, renderer, [])
             before = time.perf_counter()
             render_dataset.encode(*drawn, settings.seed)
             spent["encode"] = time.perf_counter() - before
             spent["pair in all"] = time.perf_counter() - start
-        if index >= 0:
-            for stage, seconds in spent.items():
-                times[stage].append(1e3 * seconds)
+        for stage, seconds in spent.items():
+            times[stage].append(1e3 * seconds)
     return {stage: report.summary(values) for stage, values in times.items()}
 
 

@@ -111,7 +111,7 @@ class Assembly:
     """Head, spectacles and hair as one mesh.
 
     ``packed`` (N, CHANNELS) float32 vertices; ``triangles`` (T, 3) int32 into them, ``material`` (T,) uint8;
-    ``shadow_casters``: the triangles of the spectacles and of every second ribbon, which shade as well as all of them do;
+    ``shadow_casters``: the triangles of the spectacles and of most ribbons, which shade as well as all of them do;
     ``head``, ``frame``, ``hair``: the ranges of triangles of each; ``lenses`` (L, 3) int32 triangles of the spectacles' glass.
     """
 
@@ -142,8 +142,8 @@ class Assembly:
         self.material = np.concatenate(material)
         self.owner = np.ascontiguousarray(self.packed[:, [RANDOM, ALONG, ACROSS]])
         frame, strips = self.triangles[self.frame[0] : self.frame[1]], self.triangles[self.hair[0] :]
-        every_second = self.packed[strips[:, 0], RANDOM] < 0.5
-        self.shadow_casters = np.ascontiguousarray(np.concatenate([frame, strips[every_second]]))
+        most = self.packed[strips[:, 0], RANDOM] < 0.7
+        self.shadow_casters = np.ascontiguousarray(np.concatenate([frame, strips[most]]))
         self._normals = np.zeros((len(rig.base), 3), np.float32)
         self._attached = [(part, row) for part, row in ((eyewear, self.frame_row), (hair, self.hair_row)) if part is not None]
         self._head_shares = np.array(rig.pose_weights, np.float32)

@@ -123,18 +123,18 @@ def shade_tooth(packed, a, b, c, u, v, w, normal, view, lit, lights, upper):
     for middle in _GAPS:
         gap = max(gap, smoothstep(_F(0.012), _F(0.002), abs(x - middle)))
     # The base face's mouth is shut; its occlusion is that of an open one, whose front teeth take light from all sides.
-    open_share = min(_F(1.0), _F(0.12) + _F(1.45) * blend(packed, a, b, c, u, v, w, OCCLUSION)) * smoothstep(
+    open_share = min(_F(1.0), _F(0.25) + _F(1.75) * blend(packed, a, b, c, u, v, w, OCCLUSION)) * smoothstep(
         _F(1.02), _F(1.36), tz
     )
-    shade = (_F(0.06) + _F(0.94) * open_share) * (_F(1.0) - _F(0.40) * gap)
+    shade = (_F(0.06) + _F(0.94) * open_share) * (_F(1.0) - _F(0.28) * gap)
     occlusion = shade * (_F(0.95) if upper else _F(0.8))
-    # Enamel and the lips around it scatter light: the lip's shadow on the teeth is half filled.
-    share = (_F(0.5) + _F(0.5) * lit) * shade
+    # Enamel and the lips around it scatter light: most of the lip's shadow on the teeth is filled.
+    share = (_F(0.65) + _F(0.35) * lit) * shade
     er = skin_light(lights, 0, _F(0.35), _F(0.2), share, normal, occlusion)
     eg = skin_light(lights, 1, _F(0.30), _F(0.1), share, normal, occlusion)
     eb = skin_light(lights, 2, _F(0.25), _F(0.1), share, normal, occlusion)
     sr, sg, sb = gloss(lights, cosines(lights, normal), normal, view, _F(0.32), share, occlusion * occlusion)
-    return _F(0.76) * er + _F(0.03) * sr, _F(0.69) * eg + _F(0.03) * sg, _F(0.57) * eb + _F(0.03) * sb
+    return _F(0.88) * er + _F(0.03) * sr, _F(0.82) * eg + _F(0.03) * sg, _F(0.72) * eb + _F(0.03) * sb
 
 
 @njit(**DEVICE)

@@ -13,10 +13,10 @@ from game.scene import Colour, Scene
 
 Array = NDArray[np.float32]
 
-_NATURAL_LIP = np.array([0.80, 0.50, 0.48], np.float32)
+_NATURAL_LIP = np.array([0.72, 0.44, 0.53], np.float32)
 """A natural lip is skin through which blood shows: what it keeps of each channel."""
 _LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)
-_NATURAL_FLOOR = np.array([0.030, 0.010, 0.010], np.float32)
+_NATURAL_FLOOR = np.array([0.022, 0.012, 0.012], np.float32)
 
 _STRENGTHS = (
     "lip_cover", "lip_gloss", "freckles", "redness", "oil", "pores",

@@ -13,24 +13,28 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
 from game.apertures import GROUPS
-from game.assembly import LAYERS, Assembly
+from game.assembly import Assembly
 from game.camera import Camera
 from game.character import Character
+from game.hair_pruning import pruned
 from game.kernels import DEVICE, KERNEL
 from game.lighting import Lights, scalars
 from game.materials import Textures
 from game.pigments import paint
-from game.rasteriser import TILE, rasterise, rasterise_depth, tile_floors
+from game.rasteriser import rasterise_depth
 from game.rig import PARTS, Rig, rotation
 from game.scene import Light, Scene
 from game.shading import blend_lenses, resolve, shade_picture, tone_curve
+from game.style_parts import HairStyle
 from game.styles import Styles
+from game.visibility import SampleBuffers
 
 Array = NDArray[np.float32]
 
@@ -40,8 +44,6 @@ _SHADOW_REACH = 3.9
 _SHADOW_CENTRE = np.array([0.0, 7.0, 0.2], np.float32)
 _LID_SHADOW = 0.075
 """Length in dm of the shadow that the upper lid throws on the eye."""
-_NO_OWNER = np.zeros((0, 3), np.float32)
-_FACING = np.float32(-1.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,17 +59,6 @@ class Rendering:
     depth: Array
     landmarks: Array
     camera: Camera
-
-
-@njit(**KERNEL)
-def _project(packed, camera, screen):
-    """:meth:`game.camera.Camera.project` of packed vertices, with 1 / depth in place of depth."""
-    focal, ex, ey, ez, cx, cy, roll = camera
-    cos, sin = focal * math.cos(roll), focal * math.sin(roll)
-    for i in range(packed.shape[0]):
-        nearness = np.float32(1.0) / (ez - packed[i, 2])
-        x, y = (packed[i, 0] - ex) * nearness, (ey - packed[i, 1]) * nearness
-        screen[i, 0], screen[i, 1], screen[i, 2] = cos * x - sin * y + cx, sin * x + cos * y + cy, nearness
 
 
 @njit(**KERNEL)
@@ -126,12 +117,6 @@ def _shadow_frame(light: Light) -> Array:
     return frame.astype(np.float32)
 
 
-def _chunks(first: int, last: int, count: int = LAYERS) -> list[tuple[int, int]]:
-    """A range of triangles in ``count`` parts; before each the depth test's tiles are brought up to date."""
-    edges = np.linspace(first, last, count + 1).astype(int)
-    return list(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)) if last > first else []
-
-
 def _mouth_line(rig: Rig) -> float:
     """Template y between the lips of the base face."""
     rims = rig.apertures
@@ -140,16 +125,20 @@ def _mouth_line(rig: Rig) -> float:
     return float((rig.base[rims.upper[mouth], 1] + lower).mean() / 2)
 
 
+@cache
+def _hair(option: int) -> HairStyle | None:
+    """A hair style without what is never seen; shared by all renderers."""
+    style = Styles.load().hair[option]
+    return pruned(style, Rig.load()) if style is not None else None
+
+
 class Renderer:
     """Draws characters at ``size`` x ``size`` pixels. Not thread-safe (it reuses its buffers); make one per thread."""
 
     def __init__(self, size: int = 256) -> None:
         self.size = size
         self.rig, self.styles = Rig.load(), Styles.load()
-        samples = 2 * size
-        self._nearness = np.zeros((samples, samples), np.float32)
-        self._index = np.full((samples, samples), -1, np.int32)
-        self._floors = np.zeros((samples // TILE, samples // TILE), np.float32)
+        self._buffers = SampleBuffers(size)
         self._shadow_map = np.zeros((_SHADOW_SIZE, _SHADOW_SIZE), np.float32)
         self._tone = tone_curve()
         self._assemblies: dict[tuple[int, int], Assembly] = {}
@@ -179,7 +168,8 @@ class Renderer:
         assembly = self._assembly(style["hair"], scene.glasses)
         face = self.rig.vertices(character.identity, character.expression, gaze=scene.gaze)
         turned = assembly.place(face, character.pose)
-        screen = self._rasterise(assembly, scene.camera)
+        buffers = self._buffers
+        buffers.draw(assembly, scene.camera)
         lights = self._lights(assembly, scene)
         up = rotation(float(character.pose[0]), float(character.pose[1]))[:, 1]
         pigments = paint(style, scene, self.styles.palettes, self._eyes, up, self._mouth_line)
@@ -189,40 +179,22 @@ class Renderer:
         background = _stretched(np.ascontiguousarray(scene.background), size)
         shown, seen = np.zeros((size * size, 3), np.float32), np.empty((size, size, 4), np.uint8)
         shade_picture(
-            screen, assembly.packed, assembly.triangles, assembly.material, self._index, self._nearness, lights, pigments,
-            textures, self._shadow_map, eye_point, self._head_up(scene.camera, up), background, self._tone, shown, seen,
+            buffers.screen, assembly.packed, assembly.triangles, assembly.material, buffers.index, buffers.nearness, lights,
+            pigments, textures, self._shadow_map, eye_point, self._head_up(scene.camera, up), background, self._tone, shown, seen,
         )  # fmt: skip
         image, labels = np.empty((size, size, 3), np.uint8), np.empty((size, size), np.uint8)
         depth = np.empty((size, size), np.float32)
-        resolve(shown, seen, self._nearness, image, labels, depth)
+        resolve(shown, seen, buffers.nearness, image, labels, depth)
         if len(assembly.lenses):
-            self._draw_lenses(assembly, scene, screen, lights, eye_point, image)
+            self._draw_lenses(assembly, scene, lights, eye_point, image)
         landmarks = scene.camera.project(self.rig.landmarks(turned))[:, :2]
         return Rendering(image, labels, depth, np.ascontiguousarray(landmarks), scene.camera)
 
     def _assembly(self, hair: int, glasses: int) -> Assembly:
         key = (hair, glasses)
         if key not in self._assemblies:
-            self._assemblies[key] = Assembly(self.rig, self.styles.hair[hair], self.styles.eyewear[glasses])
+            self._assemblies[key] = Assembly(self.rig, _hair(hair), self.styles.eyewear[glasses])
         return self._assemblies[key]
-
-    def _rasterise(self, assembly: Assembly, camera: Camera) -> Array:
-        """Fill the index buffer. Returns the packed vertices' places in the picture: x, y in samples, 1 / depth."""
-        fine = camera.scaled(2.0)
-        screen = np.empty((len(assembly.packed), 3), np.float32)
-        _project(assembly.packed, scalars((fine.focal, *fine.position, *fine.centre, math.radians(fine.roll))), screen)
-        nearness, index, triangles = self._nearness, self._index, assembly.triangles
-        nearness[:] = 0.0
-        index[:] = -1
-        floors = self._floors
-        floors[:] = 0.0
-        rasterise(screen, triangles[: assembly.head[1]], _NO_OWNER, False, _FACING, 0, floors, nearness, index)
-        for first, last in (assembly.frame, *_chunks(*assembly.hair)):
-            if last > first:
-                owner = assembly.owner if first >= assembly.hair[0] else _NO_OWNER
-                tile_floors(nearness, floors)
-                rasterise(screen, triangles[first:last], owner, True, _FACING, first, floors, nearness, index)
-        return screen
 
     def _lights(self, assembly: Assembly, scene: Scene) -> Lights:
         """The scene's light for the kernels, with the shadow map drawn."""
@@ -250,23 +222,11 @@ class Renderer:
         reach = max(2.0, _LID_SHADOW * 2 * camera.focal / camera.position[2])
         return np.array([x / length, y / length, reach], np.float32)
 
-    def _draw_lenses(
-        self, assembly: Assembly, scene: Scene, screen: Array, lights: Lights, eye_point: Array, image: NDArray[np.uint8]
-    ) -> None:
+    def _draw_lenses(self, assembly: Assembly, scene: Scene, lights: Lights, eye_point: Array, image: NDArray[np.uint8]) -> None:
         """Blend the spectacles' glass over the picture, where nothing is in front of it."""
-        eyewear = assembly.eyewear
-        nearness, index = self._nearness.copy(), np.full_like(self._index, -1)
-        rasterise(screen, assembly.lenses, _NO_OWNER, True, _FACING, 0, np.zeros_like(self._floors), nearness, index)
-        opacity = np.float32(max(eyewear.lens_opacity, scene.lens_tint))
+        index = self._buffers.draw_lenses(assembly)
+        opacity = np.float32(max(assembly.eyewear.lens_opacity, scene.lens_tint))
+        colour = assembly.eyewear.lens_colour.astype(np.float32)
         blend_lenses(
-            screen,
-            assembly.packed,
-            assembly.lenses,
-            index,
-            lights,
-            eye_point,
-            eyewear.lens_colour.astype(np.float32),
-            opacity,
-            self._tone,
-            image,
+            self._buffers.screen, assembly.packed, assembly.lenses, index, lights, eye_point, colour, opacity, self._tone, image
         )

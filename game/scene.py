@@ -44,7 +44,7 @@ class Look:
     """Details of skin, make-up and wear. Strengths are 0 (none) to 1 (strong); tints multiply the palette's linear RGB."""
 
     freckles: float = 0.0
-    redness: float = 0.45
+    redness: float = 0.6
     oil: float = 0.45
     pores: float = 0.25
     eye_sockets: float = 0.35
@@ -89,7 +89,7 @@ class Scene:
     fill: Light = field(default_factory=lambda: Light.at(-50.0, 8.0, (0.14, 0.15, 0.17)))
     rim: Light = field(default_factory=lambda: Light.at(-140.0, 30.0, (0.4, 0.44, 0.5)))
     ambient: NDArray[np.float32] = field(default_factory=ambient)
-    exposure: float = 1.0
+    exposure: float = 0.86
     background: NDArray[np.uint8] = field(default_factory=lambda: gradient((96, 100, 106), (48, 51, 56)))
     glasses: int = 0
     glasses_colour: Colour = (0.015, 0.014, 0.014)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,7 +63,7 @@ def sample_scene(
 
 def _metered(character: Character) -> float:
     """Photographers expose for the face: fair skin a little less, dark skin a little more."""
-    skin = linear_rgb(REFERENCE.slot("skin").colours)[character.style["skin"]]
+    skin = _palette("skin")[1][character.style["skin"]]
     return float(np.clip((0.30 / skin.mean()) ** 0.35, 0.75, 1.5))
 
 
@@ -117,18 +118,25 @@ def sample_look(rng: np.random.Generator) -> Look:
 def sample_tints(rng: np.random.Generator, character: Character) -> dict[str, Colour]:
     """Factors that move the character's colours off their palette entries, but not past half way to another one."""
     slots = {"skin_tint": "skin", "hair_tint": "hair_colour", "iris_tint": "iris", "lip_tint": "lip"}
-    return {tint: _off_entry(rng, REFERENCE.slot(slot).colours, character.style[slot]) for tint, slot in slots.items()}
+    return {tint: _off_entry(rng, slot, character.style[slot]) for tint, slot in slots.items()}
 
 
-def _off_entry(rng: np.random.Generator, colours: Sequence[str], index: int) -> Colour:
-    palette = np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in colours], np.float64)
+def _off_entry(rng: np.random.Generator, slot: str, index: int) -> Colour:
+    palette, linear = _palette(slot)
     entry, other = palette[index], palette[rng.integers(len(palette))]
     step = rng.uniform(0.0, 0.45) * (other - entry) + rng.normal(size=3) * 0.03 * entry
     # A colour past half way to another entry would be that entry's: halve the step until it is not, nor a strange hue.
-    while np.argmin(np.square(palette - entry - step).sum(1)) != index or np.any(np.abs(step) > 0.16 * entry + 2):
+    while np.any(np.abs(step) > 0.16 * entry + 2) or np.argmin(np.square(palette - entry - step).sum(1)) != index:
         step *= 0.5
     shifted = _linear(entry + step)
-    return tuple(float(a / b) for a, b in zip(shifted, linear_rgb((colours[index],))[0], strict=True))
+    return tuple(float(a / b) for a, b in zip(shifted, linear[index], strict=True))
+
+
+@cache
+def _palette(slot: str) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+    """The colours of a slot's options: sRGB in 0-255, and linear RGB."""
+    colours = REFERENCE.slot(slot).colours
+    return np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in colours], np.float64), linear_rgb(colours)
 
 
 def sample_background(rng: np.random.Generator, strips: Sequence[Picture] | None = None) -> Picture:

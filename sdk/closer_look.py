@@ -2,7 +2,7 @@
 
 The canvas has 640 pixels, a phone's photo 4000: the face of someone photographed full length is blurred or lost in the
 canvas although the photo shows it well. So a face that is small in the canvas is looked at again: the region around it is
-letterboxed onto a canvas of its own, from the photo's full resolution, and `align` runs a second time.
+letterboxed onto a canvas of its own, from the photo's full resolution, and `align` runs once more.
 """
 
 from __future__ import annotations
@@ -13,16 +13,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdk.assemble import Tensors
-from sdk.contract import CROP_EYE_DISTANCE, CROP_SIZE
-from sdk.geometry import Affine, apply, compose, invert, magnification
+from sdk.geometry import Affine, apply, magnification
 from sdk.quality import count_faces
 
-SMALL_EYE_DISTANCE = 32.0
-"""Faces with a smaller distance between the eyes, in canvas pixels, are looked at again: their crop is enlarged 1.7 times."""
+CANDIDATE_SCORE = 0.3
+"""What the detector gives at least this probability is worth a second look, though 0.6 is wanted in the end."""
+SMALL_BOX = 75.0
+"""Faces whose box is smaller, in canvas pixels, are looked at again: their eyes are less than 32 pixels apart, and their
+crop is enlarged more than 1.7 times."""
+UNSURE_BOX = 150.0
+"""The same for what was not accepted as a face: the box of a tiny face is rough and may hold the shoulders too."""
+MAX_CLOSER_LOOKS = 2
+"""So the region may want to be narrowed once more."""
 MIN_GAIN = 1.25
 """A second look must bring at least this much more resolution."""
-MARGIN = 1.25
-"""Side of the region, in sides of the crop: all of the crop, and some to spare for the detector."""
+REGION = 3.0
+"""Side of the region, in sides of the box: all of the crop, however the head leans."""
 
 
 @dataclass(frozen=True)
@@ -42,22 +48,22 @@ class Aligned:
 
 def closer_box(aligned: Aligned) -> tuple[float, float, float, float] | None:
     """The region (x0, y0, x1, y1, pixels of the photo) that deserves a second look; None if the first was close enough."""
-    eye_distance = CROP_EYE_DISTANCE / magnification(aligned.tensors["transform"])
-    if eye_distance >= SMALL_EYE_DISTANCE or magnification(aligned.from_canvas) < MIN_GAIN:
+    x0, y0, x1, y1, score = aligned.tensors["faces"][0].astype(np.float64)
+    side = max(x1 - x0, y1 - y0)
+    small = SMALL_BOX if count_faces(aligned.tensors) else UNSURE_BOX
+    if side >= small or score < CANDIDATE_SCORE or magnification(aligned.from_canvas) < MIN_GAIN:
         return None
-    from_crop = compose(aligned.from_canvas, invert(aligned.tensors["transform"]))
-    half = CROP_SIZE / 2
-    corners = half + MARGIN * half * np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]])
-    corners = apply(from_crop, corners)
-    (x0, y0), (x1, y1) = corners.min(0), corners.max(0)
-    return float(x0), float(y0), float(x1), float(y1)
+    middle, half = np.array([x0 + x1, y0 + y1]) / 2, REGION * side / 2
+    (left, top), (right, bottom) = apply(aligned.from_canvas, np.stack([middle - half, middle + half]))
+    return float(left), float(top), float(right), float(bottom)
 
 
 def same_face(first: Aligned, second: Aligned) -> bool:
-    """Whether the second look found a face again, and the same one: its centre lies within the first look's box."""
+    """Whether the second look found a face, and the one meant: its centre lies within a box's side of the first's centre.
+
+    Boxes of tiny faces are rough, and another person's head is farther away.
+    """
     if not count_faces(second.tensors):
         return False
-    (x0, y0), (x1, y1) = apply(first.from_canvas, first.tensors["faces"][0, :4].reshape(2, 2))
-    centre = second.tensors["faces"][0, :4].reshape(2, 2).mean(0, keepdims=True)
-    ((x, y),) = apply(second.from_canvas, centre)
-    return bool(x0 <= x <= x1 and y0 <= y <= y1)
+    before, after = (apply(look.from_canvas, look.tensors["faces"][0, :4].reshape(2, 2)) for look in (first, second))
+    return bool(np.abs(before.mean(0) - after.mean(0)).max() <= (before[1] - before[0]).max())

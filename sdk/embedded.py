@@ -1,4 +1,4 @@
-"""The whole line in this process: decode -> letterbox -> align (twice for a small face in a large photo) -> quality
+"""The whole line in this process: decode -> letterbox -> align (again for a small face in a large photo) -> quality
 -> regressor and encoder -> `FaceParams`.
 
 The same model files as in Triton, run by ONNX Runtime on the CPU. Imported when an embedded client is made.
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from sdk import contract
 from sdk.assemble import Tensors, face_in_photo, face_params, reject
-from sdk.closer_look import Aligned, closer_box, same_face
+from sdk.closer_look import MAX_CLOSER_LOOKS, Aligned, closer_box, same_face
 from sdk.face_params import FaceParams
 from sdk.geometry import compose, invert, magnification
 from sdk.image import Photo, PhotoInput, decode
@@ -42,11 +42,7 @@ class EmbeddedBackend:
         watch = Stopwatch()
         picture = decode(photo)
         watch.lap("decode")
-        aligned = self._align(picture, watch)
-        count = count_faces(aligned.tensors)
-        if count and (box := closer_box(aligned)):
-            closer = self._align(picture.region(box), watch)
-            aligned = closer if same_face(aligned, closer) else aligned
+        aligned, count = self._find_face(picture, watch)
         tensors = aligned.tensors
         quality = measure(tensors, aligned.canvas, magnification(aligned.from_canvas))
         reject(reasons(quality), count)
@@ -60,6 +56,20 @@ class EmbeddedBackend:
 
     def close(self) -> None:
         """Nothing to do: the models go with the last photo that another thread is still solving."""
+
+    def _find_face(self, picture: Photo, watch: Stopwatch) -> tuple[Aligned, int]:
+        """The main face, looked at as closely as needed, and the number of faces."""
+        aligned = self._align(picture, watch)
+        count = count_faces(aligned.tensors)
+        for _ in range(MAX_CLOSER_LOOKS):
+            box = closer_box(aligned)
+            if box is None:
+                break
+            closer = self._align(picture.region(box), watch)
+            if not same_face(aligned, closer):
+                break
+            aligned, count = closer, max(count, 1)
+        return aligned, count
 
     def _align(self, picture: Photo, watch: Stopwatch) -> Aligned:
         canvas, to_canvas = letterbox(picture.pixels)

@@ -42,6 +42,8 @@ STRICTNESS = 0.5
 """Share of the log likelihood that is believed: the measurements are correlated and photos are not renders."""
 FLOOR = 0.03
 """Least evidence of any option, relative to the best: the rulers are sometimes wrong."""
+SHORN = ("bald", "buzz")
+"""Hair styles on which the colour of the hair is not measured."""
 RENDER_SAMPLE = 4000
 """Renders measured to learn what each option measures like."""
 
@@ -125,21 +127,24 @@ def _without(picture: _Picture, outside: tuple[int, ...], inside: tuple[int, ...
 def _hair(picture: _Picture) -> tuple[FloatArray, FloatArray]:
     """Measurements of the hair style, all shares: of columns above the forehead that stay skin up to the skull's top,
     of the forehead that is hair, and, for the person's right and left, of the areas beside temple, jaw and neck that
-    are hair, and of the background beside the jaw that looks like hair too. And the hair's Lab median."""
+    are hair, and of what is farther away, beside the jaw and beside the forehead, that looks like hair too. And the
+    hair's Lab median, NaN without hair."""
     unit = CROP_EYE_DISTANCE
     skin = picture.skin_like()
     x, top = picture.points[TOP]
-    found, bald = [], 0
     columns = np.clip(np.linspace(x - 0.4 * unit, x + 0.4 * unit, 11).round().astype(int), 0, CROP_SIZE - 1)
     start = int(np.clip(top + 0.1 * unit, 4, CROP_SIZE - 1))
+    bald = 0.0
     for column in columns:
         ahead = skin[:start, column][::-1]  # from the forehead upwards
         hairline = next((y for y in range(len(ahead) - 3) if not ahead[y : y + 3].any()), len(ahead))
-        bald += hairline > SCALP * unit
-        if 0 < hairline <= SCALP * unit:
-            found.append(picture.lab[max(start - hairline - int(0.3 * unit), 0) : max(start - hairline - 2, 1), column])
-    pixels = np.concatenate(found) if found else np.zeros((0, 3))
-    hair = np.median(pixels, 0) if len(pixels) > 30 else picture.skin
+        bald += (hairline > SCALP * unit) / len(columns)
+    above = _box(x - 0.45 * unit, top - 0.6 * unit, x + 0.45 * unit, top - 0.2 * unit)
+    pixels = picture.lab[above].reshape(-1, 3)
+    apart = np.square((pixels - picture.skin) / [2, 1, 1]).sum(1)
+    seen = bald < 0.5
+    # The half that is least like skin: a high forehead may reach up there.
+    hair = np.median(pixels[apart >= np.median(apart)], 0) if seen else picture.skin
     from_hair, from_skin = ((((picture.lab - colour) / [16, 8, 8]) ** 2).sum(2) for colour in (hair, picture.skin))
     alike = (from_hair < 1.5**2) & (from_hair < from_skin)
     forehead = _box(x - 0.5 * unit, top + 0.05 * unit, x + 0.5 * unit, top + 0.4 * unit)
@@ -153,22 +158,25 @@ def _hair(picture: _Picture) -> tuple[FloatArray, FloatArray]:
             (0.08, 0.4, jaw),
             (-0.1, 0.35, (chin, chin + 0.6 * unit)),
             (1.2, 1.7, jaw),
+            (1.2, 1.7, (height - 1.0 * unit, height - 0.3 * unit)),
         ):
             x0, x1 = sorted((edge + away * near * unit, edge + away * far * unit))
             sides.append(float(alike[_box(x0, y0, x1, y1)].mean()))
-    return np.array([bald / len(columns), alike[forehead].mean(), *sides], np.float32), hair.astype(np.float32)
+    colour = hair.astype(np.float32) if seen else np.full(3, np.nan, np.float32)
+    return np.array([bald, alike[forehead].mean(), *sides], np.float32), colour
 
 
 def hair_evidence(measured: FloatArray, options: tuple[str, ...]) -> FloatArray:
-    """(N, options) from the measurements (N, 10) of :func:`_hair`, by rule: bald, cropped, to the ears, long, or
+    """(N, options) from the measurements (N, 12) of :func:`_hair`, by rule: bald, cropped, to the ears, long, or
     fringe.
 
     Not from renders like the rest: hairlines of photos recede further than those of the game's styles.
     """
     bald, forehead = measured[:, 0], measured[:, 1]
-    right, left = measured[:, 2:6], measured[:, 6:10]
+    right, left = measured[:, 2:7], measured[:, 7:12]
     beside = np.maximum(np.minimum(right[:, 1], left[:, 1]), 0.7 * np.maximum(right[:, 1], left[:, 1]))
-    behind = np.minimum(right[:, 3], left[:, 3])  # the background is as dark as the hair: nothing can be said
+    # A background that is as dark as the hair, at the jaw's and at the forehead's height: nothing can be said.
+    behind = np.minimum(right[:, 3:].min(1), left[:, 3:].min(1))
     hanging = _rise(beside, 0.25, 0.6) * (1 - _rise(behind, 0.2, 0.6))
     unsure = _rise(behind, 0.2, 0.6) * _rise(beside, 0.1, 0.3)
     none, fringe = _rise(bald, 0.45, 0.8), _rise(forehead, 0.2, 0.5)
@@ -248,18 +256,24 @@ class Rulers:
     def fit(cls, measured: dict[str, FloatArray], style: npt.NDArray[np.int64], schema: Schema = REFERENCE) -> Rulers:
         """From measurements (N, F) per slot and true option numbers (N, slots)."""
         means, whiten = {}, {}
+        hair = schema.slot("hair")
+        shorn = np.isin(style[:, schema.style.index(hair)], [hair.index(name) for name in SHORN])
         for k, slot in enumerate(schema.style):
-            values = measured[slot.name]
-            groups = [values[style[:, k] == option] for option in range(len(slot.options))]
+            seen = np.isfinite(measured[slot.name]).all(1)
+            if slot.name == "hair_colour":
+                seen &= ~shorn
+            values, truth = measured[slot.name][seen], style[seen, k]
+            groups = [values[truth == option] for option in range(len(slot.options))]
             mean = np.stack([np.median(group, 0) if len(group) else np.median(values, 0) for group in groups])
-            left = values - mean[style[:, k]]
+            left = values - mean[truth]
             covariance = np.cov(left.T) + 0.05 * np.diag(values.var(0)) + 1e-4 * np.eye(values.shape[1])
             means[slot.name] = mean
             whiten[slot.name] = np.linalg.inv(np.linalg.cholesky(covariance)).T
         return cls(means, whiten)
 
     def evidence(self, measured: dict[str, FloatArray], schema: Schema = REFERENCE) -> FloatArray:
-        """(N, options of all slots side by side): likelihood of each option relative to the slot's best, FLOOR to 1.
+        """(N, options of all slots side by side): likelihood of each option relative to the slot's best, FLOOR to 1;
+        1 for all where nothing was seen.
 
         Beards and brows of photos measure darker and rougher than those of renders throughout, so their median is
         moved: for beards onto no beard (most people's), for brows onto the middle of all."""
@@ -274,7 +288,7 @@ class Rulers:
             z = (values[:, None] - mean[None]) @ self.whiten[slot]
             distance = (z**2).sum(2)
             relative = np.exp(-0.5 * STRICTNESS * (distance - distance.min(1, keepdims=True)))
-            columns.append(np.maximum(relative, FLOOR))
+            columns.append(np.where(np.isfinite(relative), np.maximum(relative, FLOOR), 1.0))
         return np.concatenate(columns, 1).astype(np.float32)
 
 

@@ -111,20 +111,27 @@ class Warp(nn.Module):
 
         from_small = branch(coarse.any(), _sample_small, nothing, (pyramid.small, x, y, length))
         from_full = branch(coarse.logical_not().any(), _sample_full, nothing, (pyramid.full, x, y, length))
-        return torch.where(coarse, from_small, from_full)
+        return from_small + from_full  # one of them is black
+
+
+ELSEWHERE = 4.0
+"""Added to a coordinate of `grid_sample`, in [-1, 1] within a picture: beyond the border, where all is black."""
 
 
 def _sample_full(full: Tensor, x: Tensor, y: Tensor, length: Tensor) -> Tensor:
-    return _grid_sample(full.permute(0, 3, 1, 2), x, y)
+    """Sample the canvas for pictures that are fine enough; the others are black."""
+    coarse = (length >= HALF_STEP).to(x.dtype)
+    return _grid_sample(full.permute(0, 3, 1, 2), x.clamp(-2, 2) + ELSEWHERE * coarse, y)
 
 
 def _sample_small(small: Tensor, x: Tensor, y: Tensor, length: Tensor) -> Tensor:
-    """Sample the half or the quarter level, whichever suits each picture."""
+    """Sample the half or the quarter level, whichever suits each picture; pictures that are too fine for both are black."""
     height, width = SMALL_SIZE
+    fine = (length < HALF_STEP).to(x.dtype)
     quarter = (length >= QUARTER_STEP).to(x.dtype)
     limit = 1 + 2 / QUARTER  # a pixel of the quarter level outside: black in both
     span = 1 - quarter / 2  # share of the width that the level takes
-    u = x.clamp(-limit, limit) * span + (span - 1)
+    u = x.clamp(-limit, limit) * span + (span - 1 + ELSEWHERE * fine)
     top = quarter * (2 * (HALF + GAP) / height)
     v = y.clamp(-limit, limit) * (span * (width / height)) + (top + span * (width / height) - 1)
     return _grid_sample(small, u, v)

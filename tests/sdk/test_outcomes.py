@@ -165,15 +165,16 @@ def test_several_faces_the_larger_one_is_taken(client, astronaut, solved):
     assert landmark_error(params, expected, solved, scale=2) < 0.1
 
 
-def test_small_face_in_a_large_photo_gets_a_closer_look(client, astronaut, encode, solved):
-    """Eyes 9 canvas pixels apart, but 43 in the photo: solved from the photo's own resolution."""
+@pytest.mark.parametrize("size", [600, 450, 300])
+def test_small_face_in_a_large_photo_gets_a_closer_look(client, astronaut, encode, solved, size):
+    """Eyes 10, 7 or 5 canvas pixels apart, but 50, 38 or 25 in the photo: solved from the photo's own resolution."""
     photo = np.full((2000, 3000, 3), 90, np.uint8)
-    photo[500:1100, 700:1300] = cv2.resize(astronaut, (600, 600), interpolation=cv2.INTER_AREA)
+    photo[500 : 500 + size, 700 : 700 + size] = scaled(astronaut, size)
     for sent in (photo, jpeg(photo, encode)):
         params = client.infer(sent)
-        expected = solved.face.landmarks[:, :2] * 600 / 512 + [700, 500]
-        assert landmark_error(params, expected, solved, scale=600 / 512) < 0.06
-        assert params.face.quality.eye_distance > 35
+        expected = solved.face.landmarks[:, :2] * size / 512 + [700, 500]
+        assert landmark_error(params, expected, solved, scale=size / 512) < 0.06
+        assert params.face.quality.eye_distance > 0.06 * size
         assert params.face.count == 1
 
 
