@@ -17,15 +17,15 @@ from game.camera import Camera
 from game.rig import PARTS, Rig
 from sdk.contract import CROP_SIZE, LANDMARKS
 from train.data import PhotoShards, RenderShards
-from train.networks import ANCHORS, POSE_UNIT, FaceNet, Spaces
+from train.networks import POSE_UNIT, FaceNet, Spaces
 from train.rig import TorchRig
 
 FloatArray = npt.NDArray[np.floating]
 MM_PER_DM = 100.0
 SPACE_SAMPLE = 12000
 """Samples of each kind from which linear spaces and conventions are fitted."""
-ANCHOR_NOISE = 1.2
-"""Pixels, per axis: about how well anchors are seen early in training."""
+CODE_NOISE = 2.5
+"""Pixels per coefficient of the landmark code: about how well landmarks are seen, 1.3 px each."""
 JITTER = 1.5
 """Pixels by which augmentation moves landmarks, on average (see :mod:`train.augment`)."""
 
@@ -267,23 +267,20 @@ class Geometry(nn.Module):
         both = np.concatenate([landmarks, of_photos])
         mirrored = (both * [-1, 1] + [CROP_SIZE, 0])[:, mirrored_landmarks(rig)]
         LandmarkSpace.fit(np.concatenate([both, mirrored]), preset.landmark_codes, JITTER, rng).install(network.spaces)
-        network.points.expect(network.spaces.landmark_mean.unflatten(0, (-1, 2)))
         self.start_heads(network, renders, chosen, rng)
 
     def start_heads(
         self, network: FaceNet, renders: RenderShards, chosen: npt.NDArray[np.intp], rng: np.random.Generator
     ) -> None:
-        """Give the heads the linear maps that serve best while anchors are seen to within ANCHOR_NOISE pixels."""
+        """Let the parameters begin as the linear map that serves best while landmarks are seen to within CODE_NOISE."""
         arrays, spaces = renders.arrays, network.spaces
-        landmarks = torch.from_numpy(_jittered(arrays["landmarks"][chosen], JITTER, rng).astype(np.float32))
-        anchors = landmarks[:, list(ANCHORS)]
-        places = network.points.places(anchors + ANCHOR_NOISE * torch.randn(anchors.shape)).numpy()
-        code = _regression(places, spaces.landmark_code(landmarks).numpy())
+        landmarks = _jittered(arrays["landmarks"][chosen], JITTER, rng).astype(np.float32)
+        code = spaces.landmark_code(torch.from_numpy(landmarks)).numpy()
+        seen = code + rng.normal(size=code.shape) * (CODE_NOISE / spaces.landmark_scale.numpy())
         identity = (arrays["identity"][chosen] - spaces.identity_mean.numpy()) @ self.encoder.numpy()
         pose = arrays["pose"][chosen] / POSE_UNIT
         values = np.concatenate([identity, arrays["expression"][chosen], pose, arrays["gaze"][chosen]], 1)
-        seen = np.concatenate([places, np.ones((len(places), 1))], 1) @ code.numpy()
-        network.start_from_places(code, _regression(seen, values))
+        network.start_from_landmarks(_regression(seen, values))
 
     def metric(self, network: FaceNet) -> Metric:
         """How the losses compare codes."""

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from sdk.schema import EXPRESSION, Schema
 from train.geometry import LandmarkConvention, LandmarkRig, Metric, fit_similarity
-from train.networks import ANCHORS, POSE_UNIT, FaceNet, Predictions, Spaces
+from train.networks import POSE_UNIT, FaceNet, Predictions
 
 EXCLUSIVE = (
     ("jaw_left", "jaw_right"), ("mouth_left", "mouth_right"), ("eye_close_left", "upper_lid_raise"),
@@ -29,7 +29,7 @@ COMMON = ("smile", "mouth_open", "eye_close_left", "eye_close_right")
 class Weights:
     """Weights of the losses. Errors are in units that make 1 a large error, so weights compare."""
 
-    anchors: float = 2.0  # L1 in 8 px: brings the heatmaps to their places, all else reads there
+    first_landmarks: float = 3.0  # where the network looks closely
     landmarks: float = 4.0  # largest single gain on photos: the intermediate target
     expression: float = 20.0  # units are mostly 0, their mean square is small (about .03): 20 makes it count
     agreement: float = 0.6  # 1 - concordance per unit: the mean square alone shrinks rare units towards 0
@@ -37,6 +37,7 @@ class Weights:
     gaze: float = 0.5  # auxiliary: parts lids from eyes
     identity: float = 2.0  # in squared mm relative to the variance, partly whitened
     styles: float = 0.25  # seven cross-entropies that fit easily: kept from dominating
+    photo_first: float = 2.0
     photo_landmarks: float = 3.0  # below the exact ones: FaceMesh has its own errors
     photo_rig: float = 0.5  # robust px^2: geometry of photos; more lets brows and smiles drift
     photo_prior: float = 0.02  # Mahalanobis: about one landmark pixel per standard deviation
@@ -53,12 +54,12 @@ def render_losses(network: FaceNet, said: Predictions, batch: dict[str, Tensor],
     """Losses of R renders against their exact labels (fields of :class:`train.data.Batches`)."""
     spaces = network.spaces
     expression, pose = batch["expression"], batch["pose"] / POSE_UNIT
-    code = metric.encode(batch["identity"], spaces)
+    code, landmark_code = metric.encode(batch["identity"], spaces), spaces.landmark_code(batch["landmarks"])
     truth = torch.cat([code, expression, pose], 1)
     means = torch.cat([said.identity_code, said.expression, said.pose], 1).detach()
     return {
-        "anchors": anchor_loss(said.anchors, batch["landmarks"]),
-        "landmarks": landmark_loss(said, spaces, batch["landmarks"], metric.landmark_weight),
+        "first_landmarks": landmark_loss(said.first_code, landmark_code, metric.landmark_weight),
+        "landmarks": landmark_loss(said.landmark_code, landmark_code, metric.landmark_weight),
         "expression": functional.mse_loss(said.expression, expression),
         "agreement": (1 - concordance(said.expression, expression)).mean(),
         "pose": functional.mse_loss(said.pose, pose),
@@ -82,11 +83,12 @@ def photo_losses(
     spaces, target = network.spaces, batch["photo_landmarks"]
     reliable = convention.reliability
     offset = convention(said.pose.detach())
+    landmark_code = spaces.landmark_code(target - offset)
     identity = spaces.identity(said.identity_code)
     drawn = fit_similarity(rig(identity, said.expression, said.pose), target - offset, reliable)
     losses = {
-        "anchors": anchor_loss(said.anchors, target - offset),
-        "photo_landmarks": landmark_loss(said, spaces, target - offset, metric.landmark_weight),
+        "photo_first": landmark_loss(said.first_code, landmark_code, metric.landmark_weight),
+        "photo_landmarks": landmark_loss(said.landmark_code, landmark_code, metric.landmark_weight),
         "photo_rig": robust_distance(drawn, target - offset, reliable),
         "photo_prior": said.identity_code.square().mean(),
         "photo_bounds": out_of_range(said.expression),
@@ -105,16 +107,10 @@ def total(losses: dict[str, Tensor], weights: Weights) -> Tensor:
     return torch.stack([getattr(weights, name) * value for name, value in losses.items()]).sum()
 
 
-def anchor_loss(anchors: Tensor, landmarks: Tensor) -> Tensor:
-    """Mean distance per axis of the heatmaps' points (B, A, 2) from their landmarks (B, 468, 2), in units of 8 px."""
-    return functional.smooth_l1_loss(anchors / 8, landmarks[:, list(ANCHORS)] / 8, beta=0.1)
-
-
-def landmark_loss(said: Predictions, spaces: Spaces, landmarks: Tensor, weight: Tensor) -> Tensor:
-    """Squared error of the landmark code, each coefficient bounded at 3 standard deviations (a lost face must not
+def landmark_loss(said: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
+    """Squared error of a landmark code (B, L), each coefficient bounded at 3 standard deviations (a lost face must not
     shout)."""
-    error = said.landmark_code - spaces.landmark_code(landmarks)
-    return (error.square().clamp(max=9) * weight).sum(1).mean()
+    return ((said - truth).square().clamp(max=9) * weight).sum(1).mean()
 
 
 def concordance(said: Tensor, truth: Tensor) -> Tensor:

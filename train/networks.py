@@ -5,8 +5,9 @@ action units, head angles from image features) and its style heads the two-heade
 ([0050]-[0052]: continuous parameters, and one-hot styles). Between features and parameters stand *dense landmarks*:
 exact and free on renders, and the part that carries over to photos best.
 
-    crop -> trunk (residual CNN) -> grids of 32, 16, 8 and 4 cells
-         -> attention points: one heatmap per anchor landmark gives its place and the features there
+    crop -> trunk (residual CNN) -> grids of 64, 32, 16, 8 and 4 cells
+         -> overview (B, D), from the coarse grids -> first landmarks
+         -> close look: features of a fine map, read where the anchor landmarks are thought to be
          -> description (B, D) -> landmark code -> parameters -> log standard deviations
                                -> styles
 
@@ -39,13 +40,7 @@ ANCHORS = (
     172, 397, 136, 365, 149, 378, 176, 400, 152,  # outline, jaw
     18, 83, 313, 200, 199, 175,  # chin
 )  # fmt: skip
-"""FaceMesh numbers of the landmarks that get a heatmap each."""
-
-
-SPOT = 14.0
-"""Standard deviation in px of the spot that a heatmap starts as."""
-ANCHOR_UNIT = 2.0
-"""Pixels that count as 1 where anchors enter the heads: expressions move them by a few, and must not drown."""
+"""FaceMesh numbers of the landmarks that are looked at closely."""
 
 
 @dataclass(frozen=True)
@@ -56,32 +51,31 @@ class Preset:
     stem: int
     widths: tuple[int, int, int, int]
     depths: tuple[int, int, int, int]
-    attention: int  # channels of the top-down path that draws the heatmaps
-    pooled: int  # feature channels read at each attention point
-    description: int  # width of the shared description
+    fine: int  # channels of the fine map that is read at the anchors
+    description: int  # width of the overview and of the shared description
     hidden: int  # width of the parameter head's hidden layer
     landmark_codes: int  # dense landmarks are predicted as this many principal coefficients
     identity_codes: int  # identity is predicted as this many principal coefficients of the handles' space
 
 
 PRESETS: dict[str, Preset] = {
-    "tiny": Preset(16, (16, 16, 24, 32), (1, 1, 1, 1), 16, 8, 128, 64, 24, 12),  # tests: a second on one core
-    "cpu": Preset(24, (32, 64, 128, 224), (1, 2, 2, 1), 32, 12, 384, 384, 120, 72),  # hours on two cores
-    "gpu": Preset(48, (96, 192, 320, 448), (2, 3, 4, 3), 96, 24, 768, 768, 160, 96),  # one GPU
+    "tiny": Preset(16, (16, 16, 24, 32), (1, 1, 1, 1), 8, 128, 64, 24, 12),  # tests: a second on one core
+    "cpu": Preset(24, (32, 64, 128, 224), (1, 2, 2, 1), 24, 384, 384, 120, 72),  # hours on two cores
+    "gpu": Preset(48, (96, 192, 320, 448), (2, 3, 4, 3), 48, 768, 768, 160, 96),  # one GPU
 }
 
 
 class Predictions(NamedTuple):
     """What the network says about B crops.
 
-    anchors: (B, A, 2) crop pixels, from the heatmaps. landmark_code: (B, L) whitened coefficients of the dense
-    landmarks. identity_code: (B, K) whitened coefficients of the identity sliders. expression: (B, 23), meant for [0,
+    landmark_code: (B, L) whitened coefficients of the dense landmarks; first_code: the same before the close look.
+    identity_code: (B, K) whitened coefficients of the identity sliders. expression: (B, 23), meant for [0,
     1], not clipped. pose: (B, 2) pitch and yaw, gaze: (B, 2) pitch and yaw, in units of 30 degrees. log_sigma: (B, K
     + 23 + 2) natural logarithm of the standard deviations of identity_code, expression and pose. styles: logits (B,
     n) per slot."""
 
-    anchors: Tensor
     landmark_code: Tensor
+    first_code: Tensor
     identity_code: Tensor
     expression: Tensor
     pose: Tensor
@@ -160,7 +154,7 @@ class Residual(nn.Module):
 
 
 class Trunk(nn.Module):
-    """Crop (B, 3, 256, 256) -> features on grids of 32, 16, 8 and 4 cells. The 7x7 stem reads every pixel at full
+    """Crop (B, 3, 256, 256) -> features on grids of 64, 32, 16, 8 and 4 cells. The 7x7 stem reads every pixel at full
     resolution."""
 
     def __init__(self, preset: Preset) -> None:
@@ -174,93 +168,60 @@ class Trunk(nn.Module):
         self.stages = nn.ModuleList(stages)
 
     def forward(self, crop: Tensor) -> list[Tensor]:
-        x = self.stem(crop)  # (B, stem, 64, 64); its batch norm takes out the mean of the pixels
-        grids = []
+        x = self.stem(crop)  # its batch norm takes out the mean of the pixels
+        grids = [x]
         for stage in self.stages:
             x = stage(x)
             grids.append(x)
         return grids
 
 
-class AttentionPoints(nn.Module):
-    """One heatmap per anchor landmark: its expected place, and the features around that place.
-
-    A convolution finds a lid or a lip corner wherever it is; action units then follow from where they are
-    (FaceMesh-accurate points alone give most of them linearly). The heatmaps are attention: a query per anchor, cells as
-    keys, their centres and features as values. As crops are aligned, every heatmap starts as a soft spot where its
-    landmark usually is."""
-
-    centres: Tensor
-    usual: Tensor
-    middle: Tensor
+class FineMap(nn.Module):
+    """Features of every 4th pixel that know what the coarse grids know: a top-down path, to be read at landmarks."""
 
     def __init__(self, preset: Preset) -> None:
         super().__init__()
-        channels = preset.attention
-        self.lateral = nn.ModuleList(nn.Conv2d(width, channels, 1) for width in preset.widths)
-        self.mix = _convolution(channels, channels, 3)
-        self.queries = nn.Parameter(0.02 * torch.randn(len(ANCHORS), channels))
-        self.read = nn.Linear(channels, preset.pooled)
-        cells = CROP_SIZE // 8
-        axis = (torch.arange(cells) + 0.5) * 8
-        rows, columns = torch.meshgrid(axis, axis, indexing="ij")
-        self.register_buffer("centres", torch.stack([columns, rows], -1).reshape(-1, 2), persistent=False)
-        self.register_buffer("usual", torch.zeros(len(ANCHORS), cells * cells))
-        self.register_buffer("middle", torch.full((len(ANCHORS), 2), CROP_SIZE / 2))
+        self.lateral = nn.ModuleList(nn.Conv2d(width, preset.fine, 1) for width in (preset.stem, *preset.widths))
+        self.mix = _convolution(preset.fine, preset.fine, 3)
 
-    def expect(self, landmarks: Tensor) -> None:
-        """Set the heatmaps' starting spots from mean landmarks (468, 2), crop px."""
-        distance = torch.cdist(landmarks[list(ANCHORS)], self.centres)
-        self.usual.copy_(-0.5 * (distance / SPOT).square())
-        self.middle.copy_(landmarks[list(ANCHORS)])
-
-    def places(self, anchors: Tensor) -> Tensor:
-        """Anchors (B, A, 2) px -> (B, 2 A): how far each is from its usual place, in units of ANCHOR_UNIT."""
-        return ((anchors - self.middle) / ANCHOR_UNIT).flatten(1)
-
-    def forward(self, grids: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """-> anchors (B, A, 2) crop pixels, and features read there (B, A, pooled)."""
+    def forward(self, grids: list[Tensor]) -> Tensor:
+        """-> (B, C, 64, 64)."""
         x = self.lateral[-1](grids[-1])
         for grid, lateral in zip(grids[-2::-1], list(self.lateral)[-2::-1], strict=True):
             x = functional.interpolate(x, scale_factor=2.0, mode="nearest") + lateral(grid)
-        cells = self.mix(functional.relu(x)).flatten(2).transpose(1, 2)  # (B, 1024, C)
-        features = self.read(cells)
-        with torch.autocast(cells.device.type, enabled=False):  # bfloat16 would round places to whole pixels
-            values = torch.cat([self.centres.expand(features.shape[0], -1, -1), features.float()], 2)
-            queries = self.queries.expand(features.shape[0], -1, -1)
-            seen = _attend(queries, cells.float(), values, self.usual)
-        return seen.split([2, features.shape[2]], 2)
+        return self.mix(functional.relu(x))
 
 
-def _attend(queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
-    """Attention of one head without scaling: queries (B, A, C), keys (B, N, C), values (B, N, V <= C), bias (A, N) ->
-    (B, A, V)."""
-    # The fused kernel, three times as fast as its parts, wants values as wide as keys.
-    wide = functional.pad(values, (0, keys.shape[2] - values.shape[2]))
-    fused = functional.scaled_dot_product_attention(queries[:, None], keys[:, None], wide[:, None], bias, scale=1.0)
-    return fused[:, 0, :, : values.shape[2]]
+def read_at(features: Tensor, points: Tensor) -> Tensor:
+    """Features (B, C, H, W) at points (B, A, 2) in crop pixels, bilinear: (B, A * C), 0 outside."""
+    grid = points[:, None] * (2 / CROP_SIZE) - 1
+    return functional.grid_sample(features, grid, align_corners=False)[:, :, 0].transpose(1, 2).flatten(1)
 
 
 class FaceNet(nn.Module):
     """The whole network. ``forward`` gives :class:`Predictions`; :mod:`export.graphs` makes the two served graphs of
-    it."""
+    it.
+
+    Coarse grids tell where landmarks are to within 2 px of 256, too little for lids and lips. So the network looks
+    again: it reads fine features where it believes each anchor to be, sees how far off it was, and corrects itself."""
 
     def __init__(self, preset: Preset, schema: Schema = REFERENCE) -> None:
         super().__init__()
         self.preset, self.schema = preset, schema
         self.spaces = Spaces(preset, len(schema.identity))
         self.trunk = Trunk(preset)
-        self.points = AttentionPoints(preset)
         eight, four = preset.widths[2], preset.widths[3]
         self.flatten_eight = _convolution(eight, preset.description // 16, 1)
         self.flatten_four = _convolution(four, preset.description // 8, 1)
-        place = 2 * len(ANCHORS)
-        described = 64 * (preset.description // 16) + 16 * (preset.description // 8) + four
-        described += place + len(ANCHORS) * preset.pooled
-        self.describe = _dense(described, preset.description)
-        self.landmarks = nn.Linear(preset.description + place, preset.landmark_codes)
-        evidence = preset.description + place + preset.landmark_codes
-        self.combine = _dense(evidence, preset.hidden)
+        coarse = 64 * (preset.description // 16) + 16 * (preset.description // 8) + four
+        self.overview = _dense(coarse, preset.description)
+        self.first_landmarks = nn.Linear(preset.description, preset.landmark_codes)
+        self.fine = FineMap(preset)
+        look = len(ANCHORS) * preset.fine
+        self.describe = _dense(preset.description + look, preset.description)
+        self.correction = nn.Linear(preset.description + look, preset.landmark_codes)
+        nn.init.normal_(self.correction.weight, std=1e-3)
+        self.combine = _dense(preset.description + preset.landmark_codes, preset.hidden)
         self.sizes = (preset.identity_codes, len(schema.expression), len(schema.pose), 2)
         self.parameters_head = nn.Linear(preset.hidden + preset.landmark_codes, sum(self.sizes))
         self.sigma_head = nn.Linear(preset.hidden, sum(self.sizes[:3]))
@@ -268,34 +229,38 @@ class FaceNet(nn.Module):
         self.style_heads = nn.ModuleDict({slot.name: nn.Linear(preset.description, len(slot.options)) for slot in schema.style})
 
     @torch.no_grad()
-    def start_from_places(self, code: Tensor, values: Tensor) -> None:
-        """Let the heads begin as linear maps found by regression, to which the features then add what landmarks
-        cannot say.
-
-        code: (2 A + 1, L), places -> landmark code; values: (L + 1, sum of sizes), landmark code -> parameters; the
-        last row of each is the constant."""
-        for layer, start in ((self.landmarks, code), (self.parameters_head, values)):
-            inputs = len(start) - 1
-            layer.weight[:, :-inputs] *= 0.1
-            layer.weight[:, -inputs:] = start[:-1].T
-            layer.bias.copy_(start[-1])
+    def start_from_landmarks(self, values: Tensor) -> None:
+        """Let the parameters begin as the linear map of the landmark code found by regression, (L + 1, sum of sizes) with
+        the constant last, to which the features then add what landmarks cannot say."""
+        head, inputs = self.parameters_head, len(values) - 1
+        head.weight[:, :-inputs] *= 0.1
+        head.weight[:, -inputs:] = values[:-1].T
+        head.bias.copy_(values[-1])
 
     def forward(self, crop: Tensor) -> Predictions:
         """crop: (B, 3, 256, 256) float32 RGB in [0, 1]."""
         grids = self.trunk(crop)
-        anchors, read = self.points(grids)
-        eight, four = self.flatten_eight(grids[2]).flatten(1), self.flatten_four(grids[3]).flatten(1)
-        mean = grids[3].mean((2, 3))
-        place = self.points.places(anchors)
-        description = self.describe(torch.cat([eight, four, mean, place, read.flatten(1)], 1).float())
-        landmark_code = self.landmarks(torch.cat([description, place], 1))
-        hidden = self.combine(torch.cat([description, place, landmark_code], 1))
-        values = self.parameters_head(torch.cat([hidden, landmark_code], 1)).float()
+        eight, four = self.flatten_eight(grids[-2]).flatten(1), self.flatten_four(grids[-1]).flatten(1)
+        coarse = torch.cat([eight, four, grids[-1].mean((2, 3))], 1)
+        fine = self.fine(grids)
+        with torch.autocast(crop.device.type, enabled=False):  # bfloat16 is good enough for convolutions only
+            return self._read(coarse.float(), fine.float())
+
+    def _read(self, coarse: Tensor, fine: Tensor) -> Predictions:
+        """Predictions from the flattened coarse grids and the fine map."""
+        overview = self.overview(coarse)
+        first_code = self.first_landmarks(overview)
+        anchors = self.spaces.landmarks(first_code.detach())[:, list(ANCHORS)]
+        seen = torch.cat([overview, read_at(fine, anchors)], 1)
+        description = self.describe(seen)
+        landmark_code = first_code.detach() + self.correction(seen)
+        hidden = self.combine(torch.cat([description, landmark_code], 1))
+        values = self.parameters_head(torch.cat([hidden, landmark_code], 1))
         identity, expression, pose, gaze = values.split(self.sizes, 1)
         # Uncertainty reads the features but does not shape them: its likelihood would trade the means for itself.
-        log_sigma = self.sigma_head(hidden.detach()).float()
-        styles = {name: head(description).float() for name, head in self.style_heads.items()}
-        return Predictions(anchors, landmark_code.float(), identity, expression, pose, gaze, log_sigma, styles)
+        log_sigma = self.sigma_head(hidden.detach())
+        styles = {name: head(description) for name, head in self.style_heads.items()}
+        return Predictions(landmark_code, first_code, identity, expression, pose, gaze, log_sigma, styles)
 
 
 def _dense(inputs: int, outputs: int) -> nn.Sequential:

@@ -205,15 +205,12 @@ class Learner:
         self.weights = Weights()
 
     def losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """All losses of a batch of :class:`train.data.Batches` by name; that of the anchors is of renders and photos
-        together."""
+        """All losses of a batch of :class:`train.data.Batches` by name."""
         said = self.module(to_float(batch["crop"]))
         first, second = said.split(self.renders)
         losses = render_losses(self.network, first, batch, self.metric)
         if len(second.pose):
-            extra = photo_losses(self.network, second, batch, self.metric, self.rig, self.convention, self.mirror)
-            losses["anchors"] = losses["anchors"] + extra.pop("anchors")
-            losses |= extra
+            losses |= photo_losses(self.network, second, batch, self.metric, self.rig, self.convention, self.mirror)
         return losses
 
 

@@ -17,7 +17,7 @@ from train.geometry import (
     fit_similarity,
     identity_metric,
 )
-from train.networks import ANCHORS, FaceNet, build, describe
+from train.networks import FaceNet, build, describe, read_at
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +29,7 @@ def network() -> FaceNet:
 def test_shapes(network: FaceNet) -> None:
     said = network.eval()(torch.rand(3, 3, 256, 256))
     preset = network.preset
-    assert said.anchors.shape == (3, len(ANCHORS), 2)
-    assert said.landmark_code.shape == (3, preset.landmark_codes)
+    assert said.landmark_code.shape == said.first_code.shape == (3, preset.landmark_codes)
     assert said.identity_code.shape == (3, preset.identity_codes)
     assert said.expression.shape == (3, 23)
     assert said.pose.shape == said.gaze.shape == (3, 2)
@@ -63,12 +62,11 @@ def test_uncertainty_does_not_shape_features(network: FaceNet) -> None:
     assert with_gradient == {"sigma_head"}
 
 
-def test_heatmaps_start_where_landmarks_usually_are() -> None:
-    network = build("tiny").eval()
-    usual = torch.rand(468, 2) * 120 + 70
-    network.points.expect(usual)
-    said = network(torch.rand(2, 3, 256, 256))
-    assert (said.anchors - usual[list(ANCHORS)]).abs().max() < 6
+def test_features_are_read_where_points_are() -> None:
+    rows, columns = torch.meshgrid(*[torch.arange(64) * 4.0 + 2] * 2, indexing="ij")  # cell centres in crop pixels
+    features = torch.stack([columns, rows]).expand(2, -1, -1, -1)
+    points = torch.rand(2, 5, 2) * 240 + 8
+    torch.testing.assert_close(read_at(features, points), points.flatten(1), rtol=0, atol=1e-3)
 
 
 def test_unknown_preset_is_named() -> None:
