@@ -20,7 +20,7 @@ _GAPS = (_F(0.0), _F(0.094), _F(0.170), _F(0.246), _F(0.316), _F(0.38))
 
 
 @njit(**DEVICE)
-def _iris(paint, dx, dy, q, key):
+def iris_albedo(paint, dx, dy, q, key):
     """Albedo of the eyeball at the offset (dx, dy), distance q from the middle of the pupil: sclera, limbal ring, iris, pupil."""
     vein = smoothstep(_F(0.07), _F(0.17), q)
     r, g, b = _F(0.66) - _F(0.05) * vein, _F(0.62) - _F(0.15) * vein, _F(0.59) - _F(0.16) * vein
@@ -59,7 +59,7 @@ def shade_eye(packed, a, b, c, u, v, w, normal, view, lit, lid_shadow, lights, p
     centre = paint.eye_left if tx > 0 else paint.eye_right
     dx, dy = tx - centre[0], ty - centre[1]
     q = math.sqrt(dx * dx + dy * dy)
-    r, g, b_ = _iris(paint, dx, dy, q, lights.key)
+    r, g, b_ = iris_albedo(paint, dx, dy, q, lights.key)
     corner = smoothstep(_F(0.10), _F(0.16), abs(dx))
     occlusion = (_F(0.80) - _F(0.30) * corner) * (_F(1.0) - _F(0.62) * lid_shadow)
     share = lit * (_F(1.0) - _F(0.75) * lid_shadow) * (_F(1.0) - _F(0.3) * corner)

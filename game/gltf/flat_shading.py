@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from game.kernels import BATCH, DEVICE, KERNEL, source_stamp
 from game.lighting import Lights, scalars, smoothstep
 from game.material_cloth import collar_height, shade_cloth
-from game.material_eye import _iris as eye_albedo
+from game.material_eye import iris_albedo
 from game.material_eye import shade_mouth, shade_tooth
 from game.material_skin import gather_skin, shade_skins
 from game.materials import (
@@ -124,7 +124,7 @@ def _look_at_eye(reach, paint, out):
         for column in range(size):
             dx = ((column + _F(0.5)) / _F(size) - _F(0.5)) * _F(2.0) * reach
             dy = (_F(0.5) - (row + _F(0.5)) / _F(size)) * _F(2.0) * reach
-            r, g, b = eye_albedo(paint, dx, dy, np.sqrt(dx * dx + dy * dy), off)
+            r, g, b = iris_albedo(paint, dx, dy, np.sqrt(dx * dx + dy * dy), off)
             corner = smoothstep(_F(0.10), _F(0.16), abs(dx))
             lid = smoothstep(_F(0.015), _F(0.095), dy)
             shade = (_F(0.85) - _F(0.35) * corner) * (_F(1.0) - _F(0.55) * lid)

@@ -1,0 +1,59 @@
+"""The README's commands exist with the options it gives them, and its Python runs."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import skimage.data
+from PIL import Image
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> Iterator[str]:
+    yield from re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+def commands() -> list[str]:
+    """What follows a `$` in console blocks, and `python -m ...` within sentences; without comments."""
+    typed = [line[2:].split(" #")[0].strip() for block in blocks("console") for line in block.splitlines() if line[:2] == "$ "]
+    text = re.sub(r"^```.*?^```", "", README, flags=re.MULTILINE | re.DOTALL)
+    return typed + re.findall(r"`(python -m [^`]+)`", text)
+
+
+MODULES: dict[str, set[str]] = {}
+for command in commands():
+    if match := re.match(r"python -m ([\w.]+)", command):
+        MODULES.setdefault(match[1], set()).update(re.findall(r"--[\w-]+", command))
+
+
+def test_the_readme_has_commands() -> None:
+    assert {"make demo", "make test"} <= set(commands())
+    assert {"sdk", "game.render_dataset", "train.regressor", "train.encoder", "export.build_engines"} <= MODULES.keys()
+
+
+@pytest.mark.parametrize("target", sorted({c.split()[1] for c in commands() if c.startswith("make ")}))
+def test_make_target(target: str) -> None:
+    subprocess.run(["make", "--dry-run", target], cwd=ROOT, check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_module_takes_these_options(module: str) -> None:
+    run = subprocess.run([sys.executable, "-m", module, "--help"], cwd=ROOT, check=True, capture_output=True, text=True)
+    missing = {option for option in MODULES[module] if not re.search(rf"{option}\b", run.stdout)}
+    assert not missing, f"python -m {module} --help does not name {missing}"
+
+
+def test_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(skimage.data.astronaut()).save("me.jpg")
+    (snippet,) = blocks("python")
+    names: dict[str, object] = {}
+    exec(compile(snippet, "README.md", "exec"), names)
+    assert names["face"].to_json()  # type: ignore[attr-defined]
