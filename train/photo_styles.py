@@ -42,6 +42,17 @@ STRICTNESS = 0.5
 """Share of the log likelihood that is believed: the measurements are correlated and photos are not renders."""
 FLOOR = 0.03
 """Least evidence of any option, relative to the best: the rulers are sometimes wrong."""
+EXPOSURE = 1.5
+"""How far cameras pull the lightness of skin towards the middle: dark skin that the game's lights show at L 43 measures
+50 on photos, while light skin measures about the same on both."""
+WHITE_BALANCE = 6.0
+"""Standard deviation that photos add to a and b of skin: between photos its hue tells the camera, not the person."""
+RARE = {
+    "hair_colour": {"platinum": 0.4, "red": 0.5},
+    "lip": {"rose": 0.7, "coral": 0.5, "red": 0.5, "berry": 0.4},
+}
+"""Options that photos show more seldom than the game's random characters wear them: the share of their evidence that
+counts."""
 SHORN = ("bald", "buzz")
 """Hair styles on which the colour of the hair is not measured."""
 RENDER_SAMPLE = 4000
@@ -54,17 +65,18 @@ class _Picture:
 
     lab: FloatArray  # (256, 256, 3): L in 0..100, a and b
     rough: FloatArray  # (256, 256): local contrast of L
-    skin: FloatArray  # (3,): median of cheeks and forehead
+    skin: FloatArray  # (3,): median of the lighter half of cheeks and forehead
+    all_skin: FloatArray  # (3,): median of all of them
     points: FloatArray  # (468, 2)
 
     @classmethod
     def of(cls, image: npt.NDArray[np.uint8], points: FloatArray) -> _Picture:
         lab = cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2Lab)
         rough = np.abs(lab[..., 0] - cv2.GaussianBlur(lab[..., 0], (0, 0), 2.5))
-        patches = [_pixels(lab, points[list(ids)]) for ids in (*CHEEKS, FOREHEAD)]
+        patches = [p for ids in (*CHEEKS, FOREHEAD) if len(p := _pixels(lab, points[list(ids)]))] or [lab.reshape(-1, 3)]
         # The lighter half: shadow, hair and glasses darken skin, little lightens it.
-        skin = np.concatenate([p[p[:, 0] >= np.median(p[:, 0])] for p in patches if len(p)] or [lab.reshape(-1, 3)])
-        return cls(lab, cv2.blur(rough, (5, 5)), np.median(skin, 0), points)
+        skin = np.concatenate([p[p[:, 0] >= np.median(p[:, 0])] for p in patches])
+        return cls(lab, cv2.blur(rough, (5, 5)), np.median(skin, 0), np.median(np.concatenate(patches), 0), points)
 
     def difference(self, polygon: FloatArray) -> FloatArray:
         """(4,) median L, a, b of a region minus the skin's, and its roughness."""
@@ -110,7 +122,7 @@ def measure(image: npt.NDArray[np.uint8], landmarks: FloatArray) -> dict[str, Fl
         "hair": hair,
         "brow": _brows(picture),
         "beard": beard,
-        "skin": picture.skin.astype(np.float32),
+        "skin": picture.all_skin.astype(np.float32),
         "hair_colour": hair_lab,
         "iris": _irises(picture),
         "lip": np.concatenate([lips - picture.skin, picture.skin[1:]]).astype(np.float32),
@@ -267,6 +279,8 @@ class Rulers:
             mean = np.stack([np.median(group, 0) if len(group) else np.median(values, 0) for group in groups])
             left = values - mean[truth]
             covariance = np.cov(left.T) + 0.05 * np.diag(values.var(0)) + 1e-4 * np.eye(values.shape[1])
+            if slot.name == "skin":
+                covariance += np.diag([0, WHITE_BALANCE**2, WHITE_BALANCE**2])
             means[slot.name] = mean
             whiten[slot.name] = np.linalg.inv(np.linalg.cholesky(covariance)).T
         return cls(means, whiten)
@@ -275,19 +289,25 @@ class Rulers:
         """(N, options of all slots side by side): likelihood of each option relative to the slot's best, FLOOR to 1;
         1 for all where nothing was seen.
 
-        Beards and brows of photos measure darker and rougher than those of renders throughout, so their median is
-        moved: for beards onto no beard (most people's), for brows onto the middle of all."""
+        Beards, brows and lips of photos measure darker and rougher than those of renders throughout, so their median
+        is moved: for beards onto no beard and for lips onto natural ones (most people's), for brows onto the middle of
+        all. The lightness of skin is stretched about its median by EXPOSURE."""
         columns = []
         for slot, mean in self.means.items():
             values = measured[slot]
             if slot == "hair":
                 columns.append(hair_evidence(values, schema.slot(slot).options))
                 continue
-            if slot in ("beard", "brow"):
-                values = values - np.median(values, 0) + (mean[0] if slot == "beard" else mean.mean(0))
+            middle = np.median(values, 0)
+            if slot in ("beard", "brow", "lip"):
+                values = values - middle + (mean.mean(0) if slot == "brow" else mean[0])
+            elif slot == "skin":
+                values = middle + (values - middle) * np.array([EXPOSURE, 1, 1], np.float32)
             z = (values[:, None] - mean[None]) @ self.whiten[slot]
             distance = (z**2).sum(2)
-            relative = np.exp(-0.5 * STRICTNESS * (distance - distance.min(1, keepdims=True)))
+            common = np.array([RARE.get(slot, {}).get(option, 1.0) for option in schema.slot(slot).options], np.float32)
+            relative = common * np.exp(-0.5 * STRICTNESS * (distance - distance.min(1, keepdims=True)))
+            relative = relative / relative.max(1, keepdims=True)
             columns.append(np.where(np.isfinite(relative), np.maximum(relative, FLOOR), 1.0))
         return np.concatenate(columns, 1).astype(np.float32)
 
