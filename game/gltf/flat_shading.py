@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from game.kernels import BATCH, DEVICE, KERNEL, source_stamp
 from game.lighting import Lights, scalars, smoothstep
 from game.material_cloth import collar_height, shade_cloth
-from game.material_eye import iris_albedo
-from game.material_eye import shade_mouth, shade_tooth
+from game.material_eye import iris_albedo, shade_mouth, shade_tooth
 from game.material_skin import gather_skin, shade_skins
 from game.materials import (
     BATCH_ROWS,

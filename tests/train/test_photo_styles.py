@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sdk.schema import REFERENCE
-from train.photo_styles import FLOOR, Rulers, hair_evidence, measure
+from train.photo_styles import EXPOSURE, FLOOR, Rulers, hair_evidence, measure
 
 HAIR = REFERENCE.slot("hair").options
 # bald, forehead, then right and left: temple, jaw, neck, and away from jaw and forehead
@@ -39,13 +39,28 @@ def test_rulers_find_the_option_they_were_shown() -> None:
     rng = np.random.default_rng(0)
     style = np.stack([rng.integers(0, len(slot.options), 600) for slot in REFERENCE.style], 1)
     measured = {
-        slot.name: (style[:, k, None] * [1.0, -0.5] + rng.normal(0, 0.1, (600, 2))).astype(np.float32)
+        slot.name: (style[:, k, None] * [1.0, -0.5, 0.5] + rng.normal(0, 0.1, (600, 3))).astype(np.float32)
         for k, slot in enumerate(REFERENCE.style)
     }
     measured["hair"] = rng.random((600, 12)).astype(np.float32)
     evidence = Rulers.fit(measured, style).evidence(measured)
-    skin = evidence[:, 21:31]  # after 11 hair, 5 brows, 5 beards
-    assert (skin.argmax(1) == style[:, 3]).mean() > 0.9
+    iris = evidence[:, 41:47]  # after 11 hair, 5 brows, 5 beards, 10 skins, 10 colours of hair
+    assert (iris.argmax(1) == style[:, 5]).mean() > 0.9
+
+
+def test_skin_is_told_by_its_lightness_not_by_its_hue() -> None:
+    rng = np.random.default_rng(0)
+    style = np.stack([rng.integers(0, len(slot.options), 600) for slot in REFERENCE.style], 1)
+    measured = {slot.name: rng.normal(style[:, k, None], 0.1, (600, 3)) for k, slot in enumerate(REFERENCE.style)}
+    measured["hair"] = rng.random((600, 12))
+    lightness = 75 - 4.5 * style[:, 3]  # ten skins, from light to dark
+    measured["skin"] = np.stack([lightness, np.full(600, 12.0), np.full(600, 20.0)], 1) + rng.normal(0, 3, (600, 3))
+    rulers = Rulers.fit(measured, style)
+    tint = measured["skin"] + np.where(rng.random((600, 1)) < 0.5, -1, 1) * [0, 8, -8]  # two white balances
+    photos = measured | {"skin": (tint - [55, 0, 0]) * [1 / EXPOSURE, 1, 1] + [55, 0, 0]}  # exposed to the middle
+    said = rulers.evidence(photos)[:, 21:31].argmax(1)
+    assert np.abs(said - style[:, 3]).mean() < 1
+    assert np.corrcoef(said, style[:, 3])[0, 1] > 0.9
 
 
 def test_colour_of_hair_that_is_not_seen_stays_open() -> None:
