@@ -38,10 +38,18 @@ def face_vertices(rig: Rig) -> npt.NDArray[np.intp]:
     return np.flatnonzero(skin & (rig.base[:, 1] > chin - 0.15))
 
 
-def identity_metric(rig: Rig) -> npt.NDArray[np.float64]:
-    """(244, 244) Gram matrix G: ``d @ G @ d`` is the mean squared vertex displacement in mm^2 of a slider difference
-    d."""
-    basis = rig.identity_basis[:, face_vertices(rig)].reshape(len(rig.identity_basis), -1).astype(np.float64) * MM_PER_DM
+def front_vertices(rig: Rig) -> npt.NDArray[np.intp]:
+    """Those of :func:`face_vertices` that a portrait shows: in front of the ears and below the hairline."""
+    vertices, landmarks = face_vertices(rig), rig.landmarks(rig.base)
+    _, y, z = rig.base[vertices].T
+    return vertices[(z > landmarks[234, 2]) & (y < landmarks[10, 1])]
+
+
+def identity_metric(rig: Rig, vertices: npt.NDArray[np.intp] | None = None) -> npt.NDArray[np.float64]:
+    """(244, 244) Gram matrix G: ``d @ G @ d`` is the mean squared displacement in mm^2 of ``vertices`` (by default
+    :func:`face_vertices`) under a slider difference d."""
+    vertices = face_vertices(rig) if vertices is None else vertices
+    basis = rig.identity_basis[:, vertices].reshape(len(rig.identity_basis), -1).astype(np.float64) * MM_PER_DM
     return 3.0 * basis @ basis.T / basis.shape[1]
 
 
@@ -125,7 +133,7 @@ def _jittered(landmarks: FloatArray, jitter: float, rng: np.random.Generator) ->
     return np.stack([x + a * x - b * y, y + b * x + a * y], -1) + centre + shift
 
 
-def _regression(inputs: FloatArray, outputs: FloatArray) -> Tensor:
+def regression(inputs: FloatArray, outputs: FloatArray) -> Tensor:
     """(I + 1, O) least-squares map of inputs (N, I) and a constant to outputs (N, O)."""
     extended = np.concatenate([inputs, np.ones((len(inputs), 1))], 1)
     gram = extended.T @ extended + 1e-3 * len(inputs) * np.diag([1e-2] * inputs.shape[1] + [0])
@@ -280,7 +288,7 @@ class Geometry(nn.Module):
         identity = (arrays["identity"][chosen] - spaces.identity_mean.numpy()) @ self.encoder.numpy()
         pose = arrays["pose"][chosen] / POSE_UNIT
         values = np.concatenate([identity, arrays["expression"][chosen], pose, arrays["gaze"][chosen]], 1)
-        network.start_from_landmarks(_regression(seen, values))
+        network.start_from_landmarks(regression(seen, values))
 
     def metric(self, network: FaceNet) -> Metric:
         """How the losses compare codes."""

@@ -14,7 +14,9 @@ from train.geometry import (
     LandmarkConvention,
     LandmarkRig,
     LandmarkSpace,
+    face_vertices,
     fit_similarity,
+    front_vertices,
     identity_metric,
 )
 from train.networks import FaceNet, build, describe, read_at
@@ -130,3 +132,11 @@ def test_convention_is_measured_with_the_pose_it_depends_on() -> None:
     convention = LandmarkConvention.fit(points, mesh, pose)
     offset = convention(torch.tensor([[0.0, 1.0]]))[0].numpy()  # yaw 30 degrees
     assert np.abs(offset - (1.0 + 0.5 * turning)).max() < 0.2
+
+
+def test_a_portrait_shows_the_front_of_the_head(rig: Rig) -> None:
+    front = front_vertices(rig)
+    assert set(front) < set(face_vertices(rig))
+    nose, crown = rig.base[:, 2].argmax(), rig.base[:, 1].argmax()
+    assert nose in front and crown not in front
+    assert identity_metric(rig, front).shape == (244, 244)
