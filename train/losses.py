@@ -14,14 +14,17 @@ from torch.nn import functional
 
 from sdk.schema import EXPRESSION, Schema
 from train.geometry import LandmarkConvention, LandmarkRig, Metric, fit_similarity
-from train.networks import POSE_UNIT, FaceNet, Predictions
+from train.networks import LIDS, LIPS, POSE_UNIT, FaceNet, Predictions
 
 EXCLUSIVE = (
     ("jaw_left", "jaw_right"), ("mouth_left", "mouth_right"), ("eye_close_left", "upper_lid_raise"),
     ("eye_close_right", "upper_lid_raise"), ("mouth_open", "lip_press"), ("smile", "lip_corner_depress"),
 )  # fmt: skip
 """Pairs of action units that undo each other: both at once is the same face twice (CN112200236A [0103])."""
-COMMON = ("smile", "mouth_open", "eye_close_left", "eye_close_right")
+FEATURES = (*LIDS, *LIPS)
+"""Landmarks of lids and lips: few among many, but what eyes and mouth do is what people look at."""
+FEATURES_WEIGHT = 4.0
+COMMON = ("smile", "mouth_open", "upper_lip_raise", "eye_close_left", "eye_close_right")
 """What faces on photos do often; all other units are rare on them."""
 
 
@@ -89,7 +92,7 @@ def photo_losses(
     losses = {
         "photo_first": landmark_loss(said.first_code, landmark_code, metric.landmark_weight),
         "photo_landmarks": landmark_loss(said.landmark_code, landmark_code, metric.landmark_weight),
-        "photo_rig": robust_distance(drawn, target - offset, reliable),
+        "photo_rig": robust_distance(drawn, target - offset, stressed(reliable)),
         "photo_prior": said.identity_code.square().mean(),
         "photo_bounds": out_of_range(said.expression),
         "photo_quiet": unrest(said.expression),
@@ -153,6 +156,13 @@ def robust_distance(points: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     """Pseudo-Huber distance of (B, 468, 2) px, quadratic under about 3 px, weighted (468,)."""
     distance = torch.sqrt(1 + (points - target).square().sum(2) / 8) - 1
     return (distance * weight).mean()
+
+
+def stressed(weight: Tensor) -> Tensor:
+    """Weights of landmarks (468,) with those of FEATURES times FEATURES_WEIGHT."""
+    factor = torch.ones_like(weight)
+    factor[list(FEATURES)] = FEATURES_WEIGHT
+    return weight * factor
 
 
 def out_of_range(expression: Tensor) -> Tensor:
