@@ -1,7 +1,7 @@
 """Train the face network on renders and photos together: the supervised stage of the regressor (CN112200236A).
 
-    python -m train.regressor --renders DIR --photos DIR --out DIR --minutes 55 --devices 2 --threads 1    # two CPU
-    cores torchrun --nproc-per-node 8 -m train.regressor --devices 8 --preset gpu --steps 60000 ...             # GPUs
+    python -m train.regressor --renders DIR --photos DIR --out DIR --minutes 160 --devices 2 --threads 1   # two cores
+    torchrun --nproc-per-node 8 -m train.regressor --devices 8 --preset gpu --steps 60000 ...              # GPUs
 
 Renders bring exact parameters; photos, in every batch from the first step on, bring FaceMesh's landmarks through the
 differentiable rig, identities by name, and styles measured by :mod:`train.photo_styles`. All heads are trained here,
