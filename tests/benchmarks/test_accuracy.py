@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks.accuracy import auc, icc
+from benchmarks.likeness import rank
 
 
 def test_icc_is_one_for_agreement_and_ignores_a_constant() -> None:
@@ -27,3 +28,11 @@ def test_auc() -> None:
     assert auc(np.array([1.0, 2.0]), np.array([3.0, 4.0])) == 0
     rng = np.random.default_rng(2)
     assert auc(rng.normal(size=4000), rng.normal(size=4000)) == pytest.approx(0.5, abs=0.02)
+
+
+def test_likeness_ranks_ones_own_photo() -> None:
+    faces = np.eye(8)
+    assert rank(faces, faces)["own photo before another's"] == 1
+    assert rank(faces, np.roll(faces, 1, 0))["own photo before another's"] < 0.2
+    noise = np.random.default_rng(3).normal(size=(2, 300, 16))
+    assert rank(*noise)["own photo before another's"] == pytest.approx(0.5, abs=0.05)
