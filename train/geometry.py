@@ -190,21 +190,27 @@ class LandmarkConvention(nn.Module):
         self.register_buffer("reliability", torch.ones(LANDMARKS))
 
     @classmethod
-    def fit(cls, rig_points: FloatArray, mesh_points: FloatArray, pose: FloatArray) -> LandmarkConvention:
-        """From renders: both kinds of points (N, 468, 2) in crop px, and poses (N, 2) in degrees. Renders on which
-        FaceMesh lost the face (median distance over 8 px) do not count."""
+    def fit(
+        cls, rig_points: FloatArray, mesh_points: FloatArray, pose: FloatArray, expression: FloatArray, identity: FloatArray
+    ) -> LandmarkConvention:
+        """From renders: both kinds of points (N, 468, 2) in crop px, poses (N, 2) in degrees, action units (N, 23) and
+        codes of identity (N, K). Renders on which FaceMesh lost the face (median distance over 8 px) do not count.
+
+        FaceMesh falls short of the game's wide expressions and rare heads, which photos do not show: what it makes of
+        those is fitted beside the convention and left out of it, so the convention is that of a common face at rest."""
         difference = mesh_points - rig_points
         kept = np.median(np.linalg.norm(difference, axis=-1), 1) < 8
         difference, angle = difference[kept], np.deg2rad(pose[kept])
-        features = np.stack([np.ones(len(angle)), np.sin(angle[:, 0]), np.sin(angle[:, 1])], 1)
+        convention = np.stack([np.ones(len(angle)), np.sin(angle[:, 0]), np.sin(angle[:, 1])], 1)
+        features = np.concatenate([convention, expression[kept], identity[kept]], 1)
         offset, *_ = np.linalg.lstsq(features, difference.reshape(len(difference), -1), rcond=None)
         left = difference - (features @ offset).reshape(difference.shape)
         spread = np.sqrt(np.median((left**2).sum(-1), 0) / 1.386)  # per axis, from the median of a 2-D normal
         reliability = 1 / np.maximum(spread, 0.8) ** 2
-        convention = cls()
-        convention.offset.copy_(torch.from_numpy(offset.reshape(3, LANDMARKS, 2).astype(np.float32)))
-        convention.reliability.copy_(torch.from_numpy((reliability / reliability.mean()).astype(np.float32)))
-        return convention
+        made = cls()
+        made.offset.copy_(torch.from_numpy(offset[:3].reshape(3, LANDMARKS, 2).astype(np.float32)))
+        made.reliability.copy_(torch.from_numpy((reliability / reliability.mean()).astype(np.float32)))
+        return made
 
     def forward(self, pose: Tensor) -> Tensor:
         """Pose (B, 2) in units of 30 degrees -> offsets (B, 468, 2) in crop px, FaceMesh minus rig."""
@@ -269,7 +275,13 @@ class Geometry(nn.Module):
         self.identity_variance.copy_(torch.from_numpy(space.variance.astype(np.float32)))
         chosen = rng.permutation(len(renders))[:SPACE_SAMPLE]
         landmarks = arrays["landmarks"][chosen]
-        self.convention = LandmarkConvention.fit(landmarks, landmarks + arrays["mesh_offset"][chosen], arrays["pose"][chosen])
+        self.convention = LandmarkConvention.fit(
+            landmarks,
+            landmarks + arrays["mesh_offset"][chosen],
+            arrays["pose"][chosen],
+            arrays["expression"][chosen],
+            (arrays["identity"][chosen] - space.mean) @ space.encode,
+        )
         offset = self.convention.offset[0].numpy()
         of_photos = photos.arrays["landmarks"][rng.permutation(len(photos))[:SPACE_SAMPLE]] - offset
         both = np.concatenate([landmarks, of_photos])

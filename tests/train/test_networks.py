@@ -124,12 +124,14 @@ def test_similarity_fit_recovers_a_similarity() -> None:
     torch.testing.assert_close(fit_similarity(points, target, torch.rand(30) + 0.1), target, rtol=1e-4, atol=1e-4)
 
 
-def test_convention_is_measured_with_the_pose_it_depends_on() -> None:
+def test_convention_is_that_of_a_common_face_at_rest_in_its_pose() -> None:
     rng = np.random.default_rng(2)
     points, pose = rng.normal(128, 30, (300, 468, 2)), rng.uniform(-30, 30, (300, 2))
-    turning = rng.normal(0, 2, (468, 2))
-    mesh = points + 1.0 + np.sin(np.deg2rad(pose[:, 1]))[:, None, None] * turning + rng.normal(0, 0.3, points.shape)
-    convention = LandmarkConvention.fit(points, mesh, pose)
+    expression, identity = rng.random((300, 23)), rng.normal(size=(300, 8))
+    turning, falling_short = rng.normal(0, 2, (468, 2)), rng.normal(0, 2, (468, 2))
+    mesh = points + 1.0 + np.sin(np.deg2rad(pose[:, 1]))[:, None, None] * turning + rng.normal(0, 0.1, points.shape)
+    mesh += (expression[:, 4] + identity[:, 2])[:, None, None] * falling_short  # what FaceMesh does not follow
+    convention = LandmarkConvention.fit(points, mesh, pose, expression, identity)
     offset = convention(torch.tensor([[0.0, 1.0]]))[0].numpy()  # yaw 30 degrees
     assert np.abs(offset - (1.0 + 0.5 * turning)).max() < 0.2
 
