@@ -17,7 +17,6 @@ from sdk.contract import sigma_name, style_name
 from sdk.errors import FaceRejected, NoFaceError, Reason
 from sdk.face_params import DetectedFace, FaceParams, Parameters, StyleChoice, Styles, frozen_array
 from sdk.geometry import Affine, apply, compose, invert, magnification
-from sdk.image import Photo
 from sdk.quality import Quality
 from sdk.schema import Schema
 
@@ -38,12 +37,12 @@ def reject(reasons: tuple[Reason, ...], count: int) -> None:
     raise FaceRejected(f"the face in the photo cannot be solved: {what}", reasons=reasons, faces=count)
 
 
-def face_in_photo(align: Tensors, photo: Photo, from_canvas: Affine, count: int, quality: Quality) -> DetectedFace:
+def face_in_photo(align: Tensors, size: tuple[int, int], from_canvas: Affine, count: int, quality: Quality) -> DetectedFace:
     """The main face in pixels of the photo.
 
     Args:
         align: outputs of `align`.
-        photo: for its size.
+        size: width and height of the photo.
         from_canvas: (2, 3), canvas pixels -> pixels of the photo.
         count: number of faces found.
         quality: its measures.
@@ -52,7 +51,7 @@ def face_in_photo(align: Tensors, photo: Photo, from_canvas: Affine, count: int,
     depth = align["landmarks"][:, 2:] * magnification(from_crop)
     landmarks = np.concatenate([apply(from_crop, align["landmarks"][:, :2]), depth], 1)
     corners = apply(from_canvas, align["faces"][0, :4].reshape(2, 2))
-    x0, y0, x1, y1 = _rounded(corners.clip(0, [photo.width, photo.height]), PIXEL_DECIMALS).ravel().tolist()
+    x0, y0, x1, y1 = _rounded(corners.clip(0, size), PIXEL_DECIMALS).ravel().tolist()
     return DetectedFace(
         box=(x0, y0, x1, y1),
         roll=round(float(align["roll"]), PIXEL_DECIMALS),

@@ -12,7 +12,7 @@ from sdk.models import find_models
 from sdk.schema import Schema
 
 if TYPE_CHECKING:
-    from sdk.image import PhotoInput
+    from sdk.photo_input import PhotoInput
 
 
 class Backend(Protocol):

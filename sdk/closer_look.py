@@ -7,7 +7,9 @@ letterboxed onto a canvas of its own, from the photo's full resolution, and `ali
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,8 +48,31 @@ class Aligned:
     tensors: Tensors
 
 
-def closer_box(aligned: Aligned) -> tuple[float, float, float, float] | None:
-    """The region (x0, y0, x1, y1, pixels of the photo) that deserves a second look; None if the first was close enough."""
+Box: TypeAlias = tuple[float, float, float, float]
+"""x0, y0, x1, y1 in pixels of the photo."""
+
+
+def look_closer(first: Aligned, look: Callable[[Box], Aligned]) -> tuple[Aligned, int]:
+    """The main face, looked at as closely as needed, and the number of faces.
+
+    Args:
+        first: the whole photo.
+        look: aligns a region of the photo.
+    """
+    aligned, count = first, count_faces(first.tensors)
+    for _ in range(MAX_CLOSER_LOOKS):
+        box = closer_box(aligned)
+        if box is None:
+            break
+        closer = look(box)
+        if not same_face(aligned, closer):
+            break
+        aligned, count = closer, max(count, 1)
+    return aligned, count
+
+
+def closer_box(aligned: Aligned) -> Box | None:
+    """The region that deserves a second look; None if the first was close enough."""
     x0, y0, x1, y1, score = aligned.tensors["faces"][0].astype(np.float64)
     side = max(x1 - x0, y1 - y0)
     small = SMALL_BOX if count_faces(aligned.tensors) else UNSURE_BOX

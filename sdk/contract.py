@@ -1,4 +1,9 @@
-"""The contract of the three models: tensor names, types and shapes.
+"""The contract of the models and ensembles: tensor names, types and shapes.
+
+::
+
+    face_params         image -> decode -> align -> focus -> regressor, encoder
+    face_params_canvas  canvas ----------> align -> focus -> regressor, encoder
 
 Whoever exports a model, writes its ``config.pbtxt``, runs it or tests it derives names and shapes from here. Shapes
 leave out the first axis, which is always the batch (:data:`BATCH_AXIS`, dynamic).
@@ -10,7 +15,7 @@ letterboxed photo, *crop* pixels those of the aligned face.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sdk.schema import REFERENCE, Schema
 
@@ -30,15 +35,19 @@ LANDMARKS = 468
 """Points of MediaPipe's FaceMesh."""
 MAX_FACES = 4
 """How many candidate faces `align` reports."""
+QUALITY = ("detector_score", "mesh_score", "eye_distance", "sharpness", "brightness", "contrast", "yaw", "cut_off")
+"""Order of the measures in the tensor `quality`: the fields of :class:`sdk.quality.Quality`."""
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """One input or output of a model. ``dtype`` is a NumPy name; ``shape`` leaves out the batch axis."""
+    """One input or output of a model. ``dtype`` is a NumPy name, or "bytes"; ``shape`` leaves out the batch axis. An
+    ``optional`` input may be left out of a request."""
 
     name: str
     dtype: str
     shape: tuple[int, ...]
+    optional: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,6 +74,18 @@ CANVAS = Tensor("canvas", "uint8", (CANVAS_SIZE, CANVAS_SIZE, 3))
 CROP = Tensor("crop", "float32", (3, CROP_SIZE, CROP_SIZE))
 """RGB in [0, 1]: output of `align`, input of `regressor` and `encoder`."""
 
+IMAGE = Tensor("image", "bytes", (1,))
+"""A picture file: JPEG, PNG, WebP or BMP."""
+FROM_CANVAS = Tensor("from_canvas", "float32", (2, 3))
+"""Canvas pixels -> pixels of the upright photo."""
+
+DECODE = Model(
+    "decode",
+    inputs=(IMAGE,),
+    outputs=(CANVAS, FROM_CANVAS, Tensor("photo_size", "int32", (2,))),  # width and height of the upright photo
+)
+"""A picture file onto the canvas. A bad file fails its own request, with a message that :mod:`sdk.errors` reads."""
+
 ALIGN = Model(
     "align",
     inputs=(CANVAS,),
@@ -79,6 +100,28 @@ ALIGN = Model(
         Tensor("faces", "float32", (MAX_FACES, 5)),  # x0, y0, x1, y1 in canvas pixels, score; the main face first
     ),
 )
+
+
+_LOOK = ("landmarks", "transform", "detector_score", "mesh_score", "roll", "faces")
+FOCUS = Model(
+    "focus",
+    inputs=(
+        replace(IMAGE, optional=True),
+        CANVAS,
+        replace(FROM_CANVAS, optional=True),
+        *(tensor for tensor in ALIGN.outputs if tensor.name in ("crop", *_LOOK)),
+    ),
+    outputs=(
+        CROP,
+        FROM_CANVAS,
+        *(tensor for tensor in ALIGN.outputs if tensor.name in _LOOK),
+        Tensor("quality", "float32", (len(QUALITY),)),
+        Tensor("face_count", "int32", ()),
+        Tensor("model_version", "bytes", (1,)),  # of the model files, see sdk.models.ModelFiles.version
+        Tensor("schema_version", "bytes", (1,)),
+    ),
+)
+"""Looks again at a small face in a large photo (:mod:`sdk.closer_look`; needs the file), and measures its quality."""
 
 
 def regressor(schema: Schema = REFERENCE) -> Model:
@@ -96,8 +139,21 @@ def encoder(schema: Schema = REFERENCE) -> Model:
 
 
 def models(schema: Schema = REFERENCE) -> Mapping[str, Model]:
-    """All three models by name, in the order in which a photo passes through them."""
+    """The three networks by name, in the order in which a photo passes through them."""
     return {model.name: model for model in (ALIGN, regressor(schema), encoder(schema))}
+
+
+def face_params(schema: Schema = REFERENCE) -> tuple[Model, Model]:
+    """The ensembles: a picture file in (and the photo's size out too), or a canvas in."""
+    outputs = (
+        *(tensor for tensor in FOCUS.outputs if tensor.name != CROP.name),
+        *regressor(schema).outputs,
+        *(tensor for tensor in encoder(schema).outputs if tensor.name != "identity"),
+    )
+    return (
+        Model("face_params", inputs=(IMAGE,), outputs=(DECODE.outputs[2], *outputs)),
+        Model("face_params_canvas", inputs=(CANVAS,), outputs=outputs),
+    )
 
 
 def sigma_name(name: str) -> str:

@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 
 from sdk import contract
 from sdk.assemble import Tensors, face_in_photo, face_params, reject
-from sdk.closer_look import MAX_CLOSER_LOOKS, Aligned, closer_box, same_face
+from sdk.closer_look import Aligned, look_closer
 from sdk.face_params import FaceParams
 from sdk.geometry import compose, invert, magnification
-from sdk.image import Photo, PhotoInput, decode
+from sdk.image import Photo, decode
 from sdk.letterbox import letterbox
 from sdk.models import ModelFiles
-from sdk.quality import count_faces, measure, reasons
+from sdk.photo_input import PhotoInput
+from sdk.quality import measure, reasons
 from sdk.schema import Schema
 from sdk.sessions import Session
 
@@ -42,7 +43,7 @@ class EmbeddedBackend:
         watch = Stopwatch()
         picture = decode(photo)
         watch.lap("decode")
-        aligned, count = self._find_face(picture, watch)
+        aligned, count = look_closer(self._align(picture, watch), lambda box: self._align(picture.region(box), watch))
         tensors = aligned.tensors
         quality = measure(tensors, aligned.canvas, magnification(aligned.from_canvas))
         reject(reasons(quality), count)
@@ -51,25 +52,11 @@ class EmbeddedBackend:
         watch.lap("regressor")
         encoder = self._run("encoder", tensors["crop"])
         watch.lap("encoder")
-        face = face_in_photo(tensors, picture, aligned.from_canvas, count, quality)
+        face = face_in_photo(tensors, (picture.width, picture.height), aligned.from_canvas, count, quality)
         return face_params(self.schema, regressor, encoder, face, self._model_version(), watch.total())
 
     def close(self) -> None:
         """Nothing to do: the models go with the last photo that another thread is still solving."""
-
-    def _find_face(self, picture: Photo, watch: Stopwatch) -> tuple[Aligned, int]:
-        """The main face, looked at as closely as needed, and the number of faces."""
-        aligned = self._align(picture, watch)
-        count = count_faces(aligned.tensors)
-        for _ in range(MAX_CLOSER_LOOKS):
-            box = closer_box(aligned)
-            if box is None:
-                break
-            closer = self._align(picture.region(box), watch)
-            if not same_face(aligned, closer):
-                break
-            aligned, count = closer, max(count, 1)
-        return aligned, count
 
     def _align(self, picture: Photo, watch: Stopwatch) -> Aligned:
         canvas, to_canvas = letterbox(picture.pixels)

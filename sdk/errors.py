@@ -13,6 +13,13 @@
     ├── ModelError                    this installation cannot infer: the operator can fix it
     │   ├── ModelNotFoundError        no model repository, or a model file is missing from it
     │   └── ModelContractError        a model file is broken, or its inputs and outputs are not those of `sdk.contract`
+    ├── ServiceError                  the server did not answer this photo; `request_id` finds it in the server's log
+    │   ├── ServiceConnectionError    it cannot be reached, or the connection broke (also a ConnectionError)
+    │   ├── ServiceTimeoutError       no answer before the deadline (also a TimeoutError)
+    │   ├── ServiceOverloadedError    its queue is full, or the photo waited in it too long: try later
+    │   ├── ServiceNotReadyError      it is starting, or lacks the models
+    │   ├── ContractMismatchError     its models do not speak this client's contract or schema
+    │   └── ServerError               it failed in another way
     ├── MissingDependencyError        an optional package is not installed (also an ImportError)
     ├── ClientClosedError             `infer` on a closed client (also a RuntimeError)
     └── SchemaError                   a schema, or values checked against it, are wrong (also a ValueError)
@@ -22,6 +29,7 @@ Messages say which input was wrong, how, and what to do about it.
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -109,6 +117,42 @@ class ModelContractError(ModelError):
     """A model file is broken, or its inputs and outputs are not those that :mod:`sdk.contract` states."""
 
 
+class ServiceError(FaceParamError):
+    """The server did not answer this photo. ``request_id`` is what the server knows the request by, empty if it never
+    got there."""
+
+    def __init__(self, message: str, *, request_id: str = "") -> None:
+        super().__init__(message)
+        self.request_id = request_id
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restore, (type(self), self.args, self.__dict__)
+
+
+class ServiceConnectionError(ServiceError, ConnectionError):
+    """The server cannot be reached, or the connection broke."""
+
+
+class ServiceTimeoutError(ServiceError, TimeoutError):
+    """The server did not answer before the deadline."""
+
+
+class ServiceOverloadedError(ServiceError):
+    """The server's queue is full, or the photo waited in it too long."""
+
+
+class ServiceNotReadyError(ServiceError):
+    """The server is starting, or lacks the models."""
+
+
+class ContractMismatchError(ServiceError):
+    """The server's models do not speak this client's contract or schema; the message names what differs."""
+
+
+class ServerError(ServiceError):
+    """The server failed in another way; the message is its own."""
+
+
 class MissingDependencyError(FaceParamError, ImportError):
     """An optional package is not installed."""
 
@@ -124,5 +168,26 @@ class SchemaError(FaceParamError, ValueError):
 def _restore(kind: type[FaceParamError], args: tuple[Any, ...], state: dict[str, Any]) -> FaceParamError:
     # Exceptions with keyword-only arguments do not unpickle by themselves, but worker processes send theirs back.
     error = kind.__new__(kind, *args)
+    error.__dict__.update(state)
+    return error
+
+
+def to_message(error: InputError) -> str:
+    """An error as one line of JSON, for a server to send; :func:`from_message` reads it."""
+    return json.dumps({"error": type(error).__name__, "message": str(error), **error.__dict__})
+
+
+def from_message(message: str) -> InputError | None:
+    """The error that :func:`to_message` wrote, wherever it stands in a server's message; None if there is none."""
+    start = message.find('{"error": ')
+    if start < 0:
+        return None
+    try:
+        state, _ = json.JSONDecoder().raw_decode(message[start:])
+    except ValueError:
+        return None
+    kind = {kind.__name__: kind for kind in InputError.__subclasses__()}.get(state.pop("error"), InputError)
+    error = kind.__new__(kind, text := state.pop("message", ""))
+    error.args = (text,)
     error.__dict__.update(state)
     return error

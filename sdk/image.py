@@ -8,25 +8,19 @@ canvas could hold and saves most of the time. Colour profiles are ignored: value
 
 from __future__ import annotations
 
-import os
-import sys
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from sdk.contract import CANVAS_SIZE
-from sdk.errors import ImageDecodeError, ImageReadError, ImageTooLargeError, InputError, UnsupportedImageError
+from sdk.errors import ImageDecodeError
 from sdk.geometry import Affine, apply, compose, invert, magnification, scaling
-from sdk.image_header import Header, read_header
+from sdk.image_header import Header
+from sdk.photo_input import PhotoInput, check, checked_header, read_photo
 
-MAX_FILE_BYTES = 64 * 2**20
-"""Largest file that is read."""
-MAX_PIXELS = 64_000_000
-"""Largest picture that is decoded: a 50-megapixel phone photo passes."""
 MAX_DECODED_BYTES = 256 * 2**20
 """Most memory that decoding may take; with the models this keeps a process below 600 MB."""
 BACKDROP = 128
@@ -36,17 +30,6 @@ TRANSPOSED, ROWS_FLIPPED, COLUMNS_FLIPPED = (5, 6, 7, 8), (3, 4, 7, 8), (2, 3, 6
 """EXIF orientations of pictures that are transposed first, then flipped, to stand upright."""
 
 Pixels: TypeAlias = NDArray[np.uint8]
-
-
-@runtime_checkable
-class BinaryFile(Protocol):
-    """Anything with a `read` that returns bytes."""
-
-    def read(self, size: int = ..., /) -> bytes: ...
-
-
-PhotoInput: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryFile | NDArray[Any]"
-"""What `FaceParamClient.infer` takes; Pillow images too (they are not named here because Pillow is optional)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,66 +78,14 @@ def decode(photo: PhotoInput) -> Photo:
         UnsupportedImageError: another format, an animation, or another kind of array or object.
         ImageTooLargeError: more than `MAX_FILE_BYTES`, `MAX_PIXELS` or `MAX_DECODED_BYTES`.
     """
-    if isinstance(photo, np.ndarray):
-        return _from_array(photo, "the array")
-    if isinstance(photo, bytes | bytearray | memoryview):
-        return _from_bytes(bytes(photo), "the photo")
-    if _is_pillow(photo):
-        return _from_pillow(photo)
-    if isinstance(photo, str | os.PathLike):
-        path = os.fsdecode(photo)
-        return _from_bytes(_read_path(path), repr(path))
-    if isinstance(photo, BinaryFile):
-        file_name = getattr(photo, "name", None)
-        name = repr(file_name) if isinstance(file_name, str) else "the file"
-        return _from_bytes(_read_file(photo, name), name)
-    raise UnsupportedImageError(
-        f"a photo must be a path, bytes, a binary file, an RGB array or a Pillow image, not {type(photo).__name__}"
-    )
-
-
-def _read_path(path: str) -> bytes:
-    if path.startswith(("http://", "https://")):
-        raise ImageReadError(f"{path!r} is a URL: download it and pass its bytes")
-    try:
-        with Path(path).open("rb") as file:
-            return _read_file(file, repr(path))
-    except IsADirectoryError:
-        raise ImageReadError(f"{path!r} is a directory; name the photos in it") from None
-    except FileNotFoundError:
-        raise ImageReadError(f"there is no file {path!r} (working directory: {os.getcwd()!r})") from None
-    except InputError:
-        raise
-    except (OSError, ValueError) as error:  # ValueError: a null character in the path
-        raise ImageReadError(f"cannot read {path!r}: {error}") from error
-
-
-def _read_file(file: BinaryFile, name: str) -> bytes:
-    try:
-        data = file.read(MAX_FILE_BYTES + 1)
-    except (OSError, ValueError) as error:  # ValueError: closed, or a text file with undecodable bytes
-        raise ImageReadError(f"cannot read {name}: {error}") from error
-    if not isinstance(data, bytes):
-        raise ImageReadError(f"{name} returns {type(data).__name__} instead of bytes: open it in mode 'rb'")
-    _check("bytes", len(data), MAX_FILE_BYTES, name)
-    return data
-
-
-def _check(unit: str, value: float, limit: float, name: str) -> None:
-    if value > limit:
-        message = f"{name} has {value / 1e6:.1f} M {unit}; the limit is {limit / 1e6:.1f} M: send a smaller picture"
-        raise ImageTooLargeError(message, value=value, limit=limit, unit=unit)
-
-
-def _from_bytes(data: bytes, name: str) -> Photo:
-    _check("bytes", len(data), MAX_FILE_BYTES, name)
-    header = read_header(data, name)
-    if header.width < 1 or header.height < 1:
-        raise ImageDecodeError(f"{name} is a damaged {header.format}: its size is {header.width} x {header.height}")
-    _check("pixels", header.width * header.height, MAX_PIXELS, name)
-    file = _File(data, header, name)
+    content, name = read_photo(photo)
+    if not isinstance(content, bytes):
+        height, width = content.shape[:2]
+        return Photo(_eight_bit_rgb(np.ascontiguousarray(content)), scaling(1), width, height)
+    header = checked_header(content, name)
+    file = _File(content, header, name)
     scale = file.reduction(max(header.width, header.height))
-    _check("bytes of decoded pixels", file.memory(scale), MAX_DECODED_BYTES, name)
+    check("bytes of decoded pixels", file.memory(scale), MAX_DECODED_BYTES, name)
     return file.decode(scale)
 
 
@@ -242,39 +173,3 @@ def _upright(pixels: Pixels, orientation: int) -> Pixels:
     row_step = -1 if orientation in ROWS_FLIPPED else 1
     column_step = -1 if orientation in COLUMNS_FLIPPED else 1
     return np.ascontiguousarray(pixels[::row_step, ::column_step])
-
-
-def _from_array(array: NDArray[Any], name: str) -> Photo:
-    shape = " x ".join(map(str, array.shape))
-    if array.dtype not in (np.uint8, np.uint16):
-        hint = "; multiply by 255 and convert" if array.dtype.kind == "f" else ""
-        raise UnsupportedImageError(f"{name} holds {array.dtype}; it must hold uint8 or uint16{hint}")
-    if array.ndim == 3 and array.shape[2] == 1:
-        array = array[..., 0]
-    if not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))):
-        raise UnsupportedImageError(f"{name} has shape {shape}; it must be height x width [x 1, 3 (RGB) or 4 (RGBA)]")
-    if array.size == 0:
-        raise ImageDecodeError(f"{name} is empty ({shape})")
-    height, width = array.shape[:2]
-    _check("pixels", height * width, MAX_PIXELS, name)
-    return Photo(_eight_bit_rgb(np.ascontiguousarray(array)), scaling(1), width, height)
-
-
-def _is_pillow(photo: object) -> bool:
-    pillow = sys.modules.get("PIL.Image")  # who passes a Pillow image has imported Pillow
-    return pillow is not None and isinstance(photo, pillow.Image)
-
-
-def _from_pillow(image: Any) -> Photo:
-    from PIL import ImageOps
-
-    _check("pixels", image.width * image.height, MAX_PIXELS, "the Pillow image")
-    try:
-        image = ImageOps.exif_transpose(image)
-        if image.mode.startswith("I"):  # 16-bit grey
-            return _from_array(np.asarray(image).clip(0, 65535).astype(np.uint16), "the Pillow image")
-        transparent = image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info
-        image = image.convert("RGBA" if transparent else "RGB")
-    except (OSError, SyntaxError, ValueError) as error:  # Pillow decodes lazily: a damaged file fails here
-        raise ImageDecodeError(f"the Pillow image cannot be decoded: {error}") from error
-    return _from_array(np.asarray(image), "the Pillow image")

@@ -13,7 +13,7 @@ from sdk.errors import MissingDependencyError
 from sdk.face_params import FaceParams
 
 if TYPE_CHECKING:
-    from sdk.image import PhotoInput
+    from sdk.photo_input import PhotoInput
 
 
 def write_json(path: Path, params: FaceParams) -> None:

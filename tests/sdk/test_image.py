@@ -14,8 +14,9 @@ from PIL import Image
 
 from sdk import errors
 from sdk.geometry import apply, magnification, scaling
-from sdk.image import BACKDROP, MAX_FILE_BYTES, MAX_PIXELS, decode
+from sdk.image import BACKDROP, decode
 from sdk.image_header import read_header
+from sdk.photo_input import MAX_FILE_BYTES, MAX_PIXELS, picture_file
 
 
 def difference(pixels: np.ndarray, expected: np.ndarray) -> float:
@@ -372,3 +373,17 @@ def test_array_over_the_pixel_limit():
     huge = np.broadcast_to(np.uint8(0), (9000, 9000, 3))
     with pytest.raises(errors.ImageTooLargeError):
         decode(huge)
+
+
+@pytest.mark.parametrize("channels", [(), (3,), (4,)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_an_array_and_the_file_that_is_sent_for_it_are_the_same_photo(channels: tuple[int, ...], dtype: type) -> None:
+    pixels = np.random.default_rng(0).integers(0, np.iinfo(dtype).max, (37, 53, *channels), dtype, endpoint=True)
+    assert np.array_equal(decode(picture_file(pixels)).pixels, decode(pixels).pixels)
+
+
+def test_a_file_is_sent_as_it_is() -> None:
+    data = picture_file(np.zeros((8, 8, 3), np.uint8))
+    assert picture_file(data) == data
+    with pytest.raises(errors.ImageDecodeError):
+        picture_file(b"")

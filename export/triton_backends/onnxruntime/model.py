@@ -1,0 +1,39 @@
+"""A Triton backend named `onnxruntime`, for a Triton that has none: PyPI's server brings only its Python backend.
+
+It loads the same ``model.onnx`` that NVIDIA's container runs with its own backend, and puts waiting requests together
+into one batch."""
+
+import json
+import os
+
+import numpy as np
+import onnxruntime as ort
+import triton_python_backend_utils as pb_utils
+
+
+class TritonPythonModel:
+    """One ONNX file."""
+
+    def initialize(self, args):
+        config = json.loads(args["model_config"])
+        path = os.path.join(args["model_repository"], args["model_version"], config["default_model_filename"])
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = int(os.environ.get("FACEPARAM_THREADS", "1"))
+        options.inter_op_num_threads = 1
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.add_session_config_entry("session.set_denormal_as_zero", "1")
+        self.session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        self.inputs = [tensor["name"] for tensor in config["input"]]
+        self.outputs = [tensor["name"] for tensor in config["output"]]
+        self.scalars = {t["name"] for t in config["output"] if "reshape" in t}
+
+    def execute(self, requests):
+        batches = [[pb_utils.get_input_tensor_by_name(r, name).as_numpy() for name in self.inputs] for r in requests]
+        inputs = {name: np.concatenate(values) for name, values in zip(self.inputs, zip(*batches, strict=True), strict=True)}
+        outputs = self.session.run(self.outputs, inputs)
+        edges = np.cumsum([len(batch[0]) for batch in batches])[:-1]
+        parts = zip(*(np.split(values, edges) for values in outputs), strict=True)
+        return [
+            pb_utils.InferenceResponse([pb_utils.Tensor(n, v) for n, v in zip(self.outputs, values, strict=True)])
+            for values in parts
+        ]
