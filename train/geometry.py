@@ -26,6 +26,8 @@ SPACE_SAMPLE = 12000
 """Samples of each kind from which linear spaces and conventions are fitted."""
 CODE_NOISE = 2.5
 """Pixels per coefficient of the landmark code: about how well landmarks are seen, 1.3 px each."""
+RIDGE = 3.0
+"""Weight of a zero for what FaceMesh makes of expressions and identities: matters where renders are few."""
 JITTER = 1.5
 """Pixels by which augmentation moves landmarks, on average (see :mod:`train.augment`)."""
 
@@ -203,7 +205,8 @@ class LandmarkConvention(nn.Module):
         difference, angle = difference[kept], np.deg2rad(pose[kept])
         convention = np.stack([np.ones(len(angle)), np.sin(angle[:, 0]), np.sin(angle[:, 1])], 1)
         features = np.concatenate([convention, expression[kept], identity[kept]], 1)
-        offset, *_ = np.linalg.lstsq(features, difference.reshape(len(difference), -1), rcond=None)
+        ridge = np.diag(RIDGE * (np.arange(features.shape[1]) >= convention.shape[1]))
+        offset = np.linalg.solve(features.T @ features + ridge, features.T @ difference.reshape(len(difference), -1))
         left = difference - (features @ offset).reshape(difference.shape)
         spread = np.sqrt(np.median((left**2).sum(-1), 0) / 1.386)  # per axis, from the median of a 2-D normal
         reliability = 1 / np.maximum(spread, 0.8) ** 2

@@ -126,8 +126,8 @@ def test_similarity_fit_recovers_a_similarity() -> None:
 
 def test_convention_is_that_of_a_common_face_at_rest_in_its_pose() -> None:
     rng = np.random.default_rng(2)
-    points, pose = rng.normal(128, 30, (300, 468, 2)), rng.uniform(-30, 30, (300, 2))
-    expression, identity = rng.random((300, 23)), rng.normal(size=(300, 8))
+    points, pose = rng.normal(128, 30, (2000, 468, 2)), rng.uniform(-30, 30, (2000, 2))
+    expression, identity = rng.random((2000, 23)), rng.normal(size=(2000, 8))
     turning, falling_short = rng.normal(0, 2, (468, 2)), rng.normal(0, 2, (468, 2))
     mesh = points + 1.0 + np.sin(np.deg2rad(pose[:, 1]))[:, None, None] * turning + rng.normal(0, 0.1, points.shape)
     mesh += (expression[:, 4] + identity[:, 2])[:, None, None] * falling_short  # what FaceMesh does not follow
