@@ -100,6 +100,12 @@ def icc(said: Array, truth: Array) -> Array:
     return (between - within) / (between + within)
 
 
+def squared_mm(difference: Array, metric: Array) -> Array:
+    """(B,) mean squared displacement in mm^2 under slider differences (B, 244), by :func:`identity_metric`."""
+    d = difference.astype(np.float64)
+    return np.asarray(np.einsum("bi,ij,bj->b", d, metric, d))
+
+
 def of_renders(networks: Networks, shards: RenderShards, chosen: Array) -> dict[str, Any]:
     """All numbers of held-out renders."""
     said = networks.run((shards.picture(int(i)) for i in chosen), "regressor", "encoder")
@@ -111,8 +117,7 @@ def of_renders(networks: Networks, shards: RenderShards, chosen: Array) -> dict[
     head, front = identity_metric(rig), identity_metric(rig, front_vertices(rig))
 
     def distance(identity: Array, metric: Array = head) -> float:
-        d = (identity - truth["identity"]).astype(np.float64)
-        return float(np.sqrt(np.einsum("bi,ij,bj->b", d, metric, d).mean()))
+        return float(np.sqrt(squared_mm(identity - truth["identity"], metric).mean()))
 
     base_face = np.zeros_like(truth["identity"])
     base = distance(base_face)
@@ -210,14 +215,10 @@ def identity_agreement(identity: Array, person: Array) -> dict[str, float]:
     centred = identity - identity.mean(0)
     unit = centred / np.linalg.norm(centred, axis=1, keepdims=True)
 
-    def millimetres(pairs: Array) -> Array:
-        d = (identity[pairs[:, 0]] - identity[pairs[:, 1]]).astype(np.float64)
-        return -np.einsum("bi,ij,bj->b", d, metric, d)
-
     scores = {
         "sliders": lambda p: -np.linalg.norm(identity[p[:, 0]] - identity[p[:, 1]], axis=1),
         "cosine": lambda p: (unit[p[:, 0]] * unit[p[:, 1]]).sum(1),
-        "millimetres": millimetres,
+        "millimetres": lambda p: -squared_mm(identity[p[:, 0]] - identity[p[:, 1]], metric),
     }
     return {"pairs": len(same) + len(other)} | {name: auc(score(same), score(other)) for name, score in scores.items()}
 
@@ -249,11 +250,10 @@ def stability(networks: Networks, shards: Shards, chosen: Array) -> dict[str, di
             second["identity"] = second["identity"] * identity_mirror_signs()
             second["expression"] = second["expression"][:, mirrored_units()]
             second["pose"] = second["pose"] * [1, -1]
-        d = (first["identity"] - second["identity"]).astype(np.float64)
         results[name] = {
             "expression": float(np.abs(first["expression"] - second["expression"]).mean()),
             "pose degrees": float(np.abs(first["pose"] - second["pose"]).mean()),
-            "identity mm": float(np.sqrt(np.einsum("bi,ij,bj->b", d, metric, d)).mean()),
+            "identity mm": float(np.sqrt(squared_mm(first["identity"] - second["identity"], metric)).mean()),
         }
     return results
 
@@ -317,7 +317,7 @@ def main(options: Options) -> dict[str, Any]:
     results: dict[str, Any] = {}
     if options.renders:
         shards = RenderShards(options.renders)
-        held_out = np.flatnonzero(shards.arrays["shard"] >= len(shards.paths) - options.hold_out)
+        held_out = np.flatnonzero(shards.held_out(options.hold_out))
         chosen = np.random.default_rng(0).permutation(held_out)[: options.sample]
         results["renders"] = of_renders(networks, shards, chosen)
     if options.photos:

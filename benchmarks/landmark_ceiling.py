@@ -17,7 +17,7 @@ import numpy.typing as npt
 import tyro
 
 from benchmarks import report
-from benchmarks.accuracy import icc
+from benchmarks.accuracy import icc, squared_mm
 from game.rig import Rig
 from train.data import RenderShards
 from train.geometry import LandmarkSpace, front_vertices, identity_metric, regression
@@ -61,7 +61,7 @@ def measure(shards: RenderShards, fit: Array, test: Array) -> list[dict[str, flo
         row["pitch"], row["yaw"] = (float(v) for v in np.abs(pose - truth["pose"][test]).mean(0))
         error, base = identity - truth["identity"][test], truth["identity"][test]
         for name, metric in metrics.items():
-            squared = [np.einsum("bi,ij,bj->b", d, metric, d).mean() for d in (error, base)]
+            squared = [squared_mm(d, metric).mean() for d in (error, base)]
             row[f"identity share of base face, {name}"] = float(np.sqrt(squared[0] / squared[1]))
         rows.append(row)
     return rows
@@ -70,7 +70,7 @@ def measure(shards: RenderShards, fit: Array, test: Array) -> list[dict[str, flo
 def main(options: Options) -> list[dict[str, float]]:
     """Measure, print, write."""
     shards = RenderShards(options.renders)
-    held_out = shards.arrays["shard"] >= len(shards.paths) - options.hold_out
+    held_out = shards.held_out(options.hold_out)
     fit = np.random.default_rng(1).permutation(np.flatnonzero(~held_out))[: options.sample]
     rows = measure(shards, fit, np.flatnonzero(held_out))
     report.print_table("From landmarks seen to within ...", tuple(rows[0]), [tuple(row.values()) for row in rows])

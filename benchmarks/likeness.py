@@ -10,8 +10,6 @@ it is strict with drawn faces. Writes ``likeness.json``."""
 
 from __future__ import annotations
 
-import io
-import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +19,6 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 import tyro
-from PIL import Image
 from tqdm import tqdm
 
 from benchmarks import report
@@ -29,7 +26,9 @@ from game.preview import similarity
 from game.renderer import Renderer
 from game.scene import Scene
 from sdk import FaceParamClient, FaceRejected
+from sdk.image import decode
 from sdk.output import character
+from train.align_photos import read_samples
 
 Array = npt.NDArray[Any]
 
@@ -70,12 +69,8 @@ class Judge:
 def first_photos(path: Path, people: int) -> dict[str, bytes]:
     """The first photo of so many people, by name."""
     found: dict[str, bytes] = {}
-    with tarfile.open(path) as tar:
-        for member in sorted((m for m in tar if m.name.endswith(".jpg")), key=lambda m: m.name):
-            person = Path(member.name).stem.rpartition("_")[0]
-            file = tar.extractfile(member)
-            if person not in found and file is not None:
-                found[person] = file.read()
+    for key, files in sorted(read_samples(path)):
+        found.setdefault(key.rpartition("_")[0], files["jpg"])
     chosen = np.random.default_rng(0).permutation(sorted(found))[:people]
     return {person: found[person] for person in chosen.tolist()}
 
@@ -106,7 +101,7 @@ def main(options: Options) -> dict[str, float]:
             except FaceRejected:
                 continue
             drawn = renderer.render(character(params), scene)
-            of_photos.append(judge.embed(np.asarray(Image.open(io.BytesIO(data)).convert("RGB")), params.face.landmarks))
+            of_photos.append(judge.embed(decode(data).pixels, params.face.landmarks))
             of_characters.append(judge.embed(drawn.image, drawn.landmarks))
     results = {"people": len(of_photos), **rank(np.array(of_characters), np.array(of_photos))}
     report.print_table("Likeness", ("measure", "value"), list(results.items()))

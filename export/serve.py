@@ -3,9 +3,9 @@
     python -m export.serve                      # gRPC on 127.0.0.1:8001, until Ctrl-C
     python -m export.serve --grpc-port 9001 --log-file triton.log
 
-It is the real tritonserver with the model repository that NVIDIA's container loads too (see `deploy/`). The first start
-installs it. Started hardened: no model control, no auto-complete, strict readiness, and of Triton's gRPC protocols only
-those that inference, health and metadata need."""
+It is the real tritonserver with the model repository that NVIDIA's container loads too. The first start installs it.
+Started hardened: no model control, no auto-complete, strict readiness, and of Triton's gRPC protocols only those that
+inference, health and metadata need."""
 
 from __future__ import annotations
 

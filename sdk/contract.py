@@ -49,6 +49,11 @@ class Tensor:
     shape: tuple[int, ...]
     optional: bool = False
 
+    @property
+    def served_shape(self) -> tuple[int, ...]:
+        """The shape in Triton, which knows no scalars: (1,) for them."""
+        return self.shape or (1,)
+
 
 @dataclass(frozen=True)
 class Model:

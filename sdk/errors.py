@@ -31,11 +31,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 
 class FaceParamError(Exception):
     """Base of every error of this package."""
+
+
+_Error = TypeVar("_Error", bound=FaceParamError)
 
 
 class InputError(FaceParamError, ValueError):
@@ -165,7 +168,7 @@ class SchemaError(FaceParamError, ValueError):
     """A schema, or a value checked against a schema, is wrong. The message names the field."""
 
 
-def _restore(kind: type[FaceParamError], args: tuple[Any, ...], state: dict[str, Any]) -> FaceParamError:
+def _restore(kind: type[_Error], args: tuple[Any, ...], state: dict[str, Any]) -> _Error:
     # Exceptions with keyword-only arguments do not unpickle by themselves, but worker processes send theirs back.
     error = kind.__new__(kind, *args)
     error.__dict__.update(state)
@@ -187,7 +190,4 @@ def from_message(message: str) -> InputError | None:
     except ValueError:
         return None
     kind = {kind.__name__: kind for kind in InputError.__subclasses__()}.get(state.pop("error"), InputError)
-    error = kind.__new__(kind, text := state.pop("message", ""))
-    error.args = (text,)
-    error.__dict__.update(state)
-    return error
+    return _restore(kind, (state.pop("message", ""),), state)

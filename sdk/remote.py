@@ -135,8 +135,11 @@ class RemoteBackend:
 
     def ready(self) -> bool:
         """Whether the server can be reached and has the models."""
+        connection = self._connection
         try:
-            return bool(self._client.is_model_ready("face_params", client_timeout=self._connection.timeout))
+            return bool(
+                self._client.is_model_ready("face_params", headers=connection.headers(), client_timeout=connection.timeout)
+            )
         except InferenceServerException:
             return False
 

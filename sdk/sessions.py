@@ -61,7 +61,7 @@ class Session:
 
     def _make(self) -> ort.InferenceSession:
         try:
-            session = ort.InferenceSession(str(self._path), _options(self._threads), providers=["CPUExecutionProvider"])
+            session = ort.InferenceSession(str(self._path), session_options(self._threads), providers=["CPUExecutionProvider"])
         except Exception as error:
             raise ModelContractError(f"ONNX Runtime cannot load {str(self._path)!r}: {error}") from error
         for kind, tensors, nodes in (
@@ -85,7 +85,8 @@ class Session:
             raise ModelContractError(f"{str(self._path)!r}: {wanted} expected, found {node.type} {node.shape}")
 
 
-def _options(threads: int) -> ort.SessionOptions:
+def session_options(threads: int) -> ort.SessionOptions:
+    """One photo or batch at a time on so many threads, which sleep rather than spin while they wait."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

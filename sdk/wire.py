@@ -30,7 +30,7 @@ from sdk.schema import Schema
 MAX_MESSAGE_BYTES = 72 * 2**20
 """Of a request or an answer: the largest photo, and room for the rest."""
 
-_TRITON_TYPES = {"bytes": "BYTES", "uint8": "UINT8", "int32": "INT32", "float16": "FP16", "float32": "FP32"}
+_TRITON_TYPES = {"bytes": "BYTES", "uint8": "UINT8", "int32": "INT32", "float32": "FP32"}
 
 
 def answer(schema: Schema, batched: Tensors, timings: Mapping[str, float]) -> FaceParams:
@@ -73,7 +73,7 @@ def check_contract(schema: Schema, metadata: Mapping[str, Iterable[tuple[str, st
     for kind, tensors in (("inputs", model.inputs), ("outputs", model.outputs)):
         found = {name: (datatype, shape) for name, datatype, shape in metadata[kind]}
         for tensor in tensors:
-            wanted = (_TRITON_TYPES[tensor.dtype], (-1, *(tensor.shape or (1,))))
+            wanted = (_TRITON_TYPES[tensor.dtype], (-1, *tensor.served_shape))
             if found.get(tensor.name) != wanted:
                 there = "{} {}".format(*found[tensor.name]) if tensor.name in found else "missing"
                 wrong.append(f"{kind[:-1]} {tensor.name!r} is {there} (expected {wanted[0]} {wanted[1]})")

@@ -14,6 +14,7 @@ import hashlib
 import io
 import json
 import tarfile
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -77,7 +78,7 @@ def _entries(path: Path) -> Iterator[_Entry]:
             yield _Entry(key, files["jpg"].offset_data, files["jpg"].size, read)
 
 
-class Shards:
+class Shards(ABC):
     """The aligned samples of one folder: where each picture is, and the arrays of its labels."""
 
     paths: list[Path]
@@ -102,6 +103,10 @@ class Shards:
         start = int(self.arrays["offset"][index])
         data = self._files[int(self.arrays["shard"][index])][start : start + int(self.arrays["size"][index])]
         return cv2.cvtColor(cv2.imdecode(np.asarray(data), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+
+    def held_out(self, last: int) -> npt.NDArray[np.bool_]:
+        """(N,) which samples lie in the last so many shards."""
+        return self.arrays["shard"] >= len(self.paths) - last
 
     def select(self, kept: npt.NDArray[np.bool_]) -> None:
         """Keep only some samples."""
@@ -134,9 +139,9 @@ class Shards:
             raise ShardError(f"none of the samples in {str(self.paths[0].parent)!r} can be used")
         return {name: np.array(values) for name, values in rows.items()}
 
+    @abstractmethod
     def _labels(self, entry: _Entry) -> dict[str, Any] | None:
         """The labels of a sample, or None when it is not to be used."""
-        raise NotImplementedError
 
 
 class RenderShards(Shards):

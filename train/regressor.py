@@ -94,7 +94,7 @@ class Training:
         options = self.options
         with self.fabric.rank_zero_first():  # one process reads the shards, the others its cache
             renders, photos = RenderShards(options.renders), PhotoShards(options.photos, options.photo_shards)
-            renders.select(renders.arrays["shard"] < len(renders.paths) - options.hold_out)
+            renders.select(~renders.held_out(options.hold_out))
             evidence = photo_evidence(photos, renders, options.out / "evidence.npy")
         log.info("%d renders, %d photos of %d people", len(renders), len(photos), photos.person_number.max() + 1)
         batches = Batches(

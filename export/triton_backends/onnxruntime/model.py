@@ -10,6 +10,8 @@ import numpy as np
 import onnxruntime as ort
 import triton_python_backend_utils as pb_utils
 
+from sdk.sessions import session_options
+
 
 class TritonPythonModel:
     """One ONNX file."""
@@ -17,15 +19,10 @@ class TritonPythonModel:
     def initialize(self, args):
         config = json.loads(args["model_config"])
         path = os.path.join(args["model_repository"], args["model_version"], config["default_model_filename"])
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = int(os.environ.get("FACEPARAM_THREADS", "1"))
-        options.inter_op_num_threads = 1
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.add_session_config_entry("session.set_denormal_as_zero", "1")
+        options = session_options(int(os.environ.get("FACEPARAM_THREADS", "1")))
         self.session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         self.inputs = [tensor["name"] for tensor in config["input"]]
         self.outputs = [tensor["name"] for tensor in config["output"]]
-        self.scalars = {t["name"] for t in config["output"] if "reshape" in t}
 
     def execute(self, requests):
         batches = [[pb_utils.get_input_tensor_by_name(r, name).as_numpy() for name in self.inputs] for r in requests]

@@ -50,7 +50,7 @@ def _focus(inputs):
         aligned, count = look_closer(first, lambda box: _align(photo.region(box)))
     quality = measure(aligned.tensors, aligned.canvas, magnification(aligned.from_canvas))
     return {
-        **{t.name: aligned.tensors[t.name].reshape(t.shape or (1,)) for t in SEEN},
+        **{t.name: aligned.tensors[t.name].reshape(t.served_shape) for t in SEEN},
         "from_canvas": aligned.from_canvas.astype(np.float32),
         "quality": np.array(astuple(quality), np.float32),
         "face_count": np.array([count], np.int32),
