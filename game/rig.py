@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from game.apertures import Apertures
 from game.asset import load_asset
+from sdk import arkit
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int32]
@@ -183,17 +184,9 @@ class Rig:
         """(23,) float32 in [0, 1]: the expression whose ARKit weights are nearest to ``weights`` (52,) by least
         squares.
 
-        The way back of :meth:`arkit_from_expression`. Bounded least squares by projected gradient, exact for mixes
-        within bounds.
+        The way back of :meth:`arkit_from_expression`; see :func:`sdk.arkit.expression`.
         """
-        target = _vector(weights, len(self.arkit_names), "ARKit weights").astype(np.float64)
-        mix = self.expression_mix.astype(np.float64)
-        gram = mix @ mix.T
-        step = 1 / np.linalg.eigvalsh(gram)[-1]
-        units = np.zeros(len(mix))
-        for _ in range(500):
-            units = np.clip(units - step * (gram @ units - mix @ target), 0, 1)
-        return units.astype(np.float32)
+        return arkit.expression(_vector(weights, len(self.arkit_names), "ARKit weights"))
 
 
 def rotation(pitch: float, yaw: float) -> FloatArray:

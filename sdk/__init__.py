@@ -4,16 +4,19 @@
 
     from sdk import FaceParamClient
 
-    with FaceParamClient.embedded() as client:
+    with FaceParamClient("faces.example.com:8001") as client:  # or FaceParamClient.embedded(): no server
         params = client.infer("me.jpg")
     print(params["nose_tip.ty"], params.expression["smile"], params.style["hair"].option)
 
-Importing this package loads NumPy and nothing else; ONNX Runtime and OpenCV are loaded when an embedded client is made.
+Importing this package loads NumPy and nothing else: gRPC is loaded when a client of a server is made, ONNX Runtime and
+OpenCV when an embedded one is.
 """
 
+from sdk.async_client import AsyncBackend, AsyncFaceParamClient
 from sdk.client import Backend, FaceParamClient
 from sdk.errors import (
     ClientClosedError,
+    ContractMismatchError,
     FaceParamError,
     FaceRejected,
     ImageDecodeError,
@@ -27,15 +30,32 @@ from sdk.errors import (
     NoFaceError,
     Reason,
     SchemaError,
+    ServerError,
+    ServiceConnectionError,
+    ServiceError,
+    ServiceNotReadyError,
+    ServiceOverloadedError,
+    ServiceTimeoutError,
     UnsupportedImageError,
 )
 from sdk.face_params import DetectedFace, FaceParams, Parameters, StyleChoice, Styles
+from sdk.fusion import fuse
+from sdk.outcome import Outcome
 from sdk.quality import Quality
 from sdk.schema import REFERENCE, Schema, Slot
+from sdk.stream import AsyncFaceStream, FaceStream, OneEuro, Smoothing
 
 __all__ = [
     "FaceParamClient",
+    "AsyncFaceParamClient",
     "Backend",
+    "AsyncBackend",
+    "Outcome",
+    "fuse",
+    "FaceStream",
+    "AsyncFaceStream",
+    "Smoothing",
+    "OneEuro",
     "FaceParams",
     "Parameters",
     "StyleChoice",
@@ -57,6 +77,13 @@ __all__ = [
     "ModelError",
     "ModelNotFoundError",
     "ModelContractError",
+    "ServiceError",
+    "ServiceConnectionError",
+    "ServiceTimeoutError",
+    "ServiceOverloadedError",
+    "ServiceNotReadyError",
+    "ContractMismatchError",
+    "ServerError",
     "MissingDependencyError",
     "ClientClosedError",
     "SchemaError",

@@ -19,7 +19,7 @@ from typing import Any
 from sdk.client import FaceParamClient
 from sdk.errors import FaceParamError, FaceRejected, InputError, MissingDependencyError, ModelError
 from sdk.face_params import FaceParams, StyleChoice
-from sdk.output import require_game, write_glb, write_json, write_preview
+from sdk.output import require_game, write_json, write_preview
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -113,7 +113,7 @@ def _write(params: FaceParams, photo: str, name: str, options: argparse.Namespac
     write_json(written[0], params)
     if options.glb:
         written.append(folder / "face.glb")
-        write_glb(written[-1], params)
+        written[-1].write_bytes(params.to_glb())
     if options.preview:
         written.append(folder / "preview.png")
         write_preview(written[-1], params, photo)

@@ -68,6 +68,7 @@ def face_params(
     face: DetectedFace,
     model_version: str,
     timings: Mapping[str, float],
+    request_id: str = "",
 ) -> FaceParams:
     """The answer from the outputs of `regressor` and `encoder`; values are clipped to their ranges."""
 
@@ -85,6 +86,7 @@ def face_params(
         face=face,
         schema_version=schema.version,
         model_version=model_version,
+        request_id=request_id,
         timings=timings,
     )
 

@@ -33,6 +33,8 @@ CROP_EYE_LINE = 0.48
 """Height of the eye line in the crop, as a share of its side from the top."""
 LANDMARKS = 468
 """Points of MediaPipe's FaceMesh."""
+MAX_BATCH = 32
+"""Most photos in one request, and in one batch of a model."""
 MAX_FACES = 4
 """How many candidate faces `align` reports."""
 QUALITY = ("detector_score", "mesh_score", "eye_distance", "sharpness", "brightness", "contrast", "yaw", "cut_off")
@@ -127,6 +129,10 @@ FOCUS = Model(
     ),
 )
 """Looks again at a small face in a large photo (:mod:`sdk.closer_look`; needs the file), and measures its quality."""
+
+
+SCHEMA = Model("schema", inputs=(), outputs=(Tensor("schema", "bytes", (1,)),))
+"""The text of ``schema.json``: what the parameters are called, for any client to ask. Not batched."""
 
 
 def regressor(schema: Schema = REFERENCE) -> Model:

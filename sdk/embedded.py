@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from sdk import contract
 from sdk.assemble import Tensors, face_in_photo, face_params, reject
 from sdk.closer_look import Aligned, look_closer
+from sdk.errors import FaceRejected, InputError
 from sdk.face_params import FaceParams
 from sdk.geometry import compose, invert, magnification
 from sdk.image import Photo, decode
@@ -38,8 +40,28 @@ class EmbeddedBackend:
         models = contract.models(files.schema)
         self._sessions = {name: Session(models[name], path, threads) for name, path in files.paths.items()}
 
-    def infer(self, photo: PhotoInput) -> FaceParams:
-        """Solve the main face of a photo; see :meth:`sdk.client.FaceParamClient.infer`."""
+    def infer(self, photos: Sequence[PhotoInput]) -> list[FaceParams]:
+        """Solve photos one after the other; see :meth:`sdk.client.FaceParamClient.infer_batch`."""
+        solved: list[FaceParams] = []
+        for photo in photos:
+            try:
+                solved.append(self._infer(photo))
+            except (InputError, FaceRejected) as error:
+                error.photo = len(solved) if len(photos) > 1 else None
+                raise
+        return solved
+
+    def wait_until_ready(self, seconds: float) -> None:
+        """Load the models now. They are loaded when it returns, however long that takes."""
+        for session in self._sessions.values():
+            session.load()
+        self._model_version()
+
+    def with_options(self, **changes: Any) -> EmbeddedBackend:
+        """Itself: its options are about calls to a server."""
+        return self
+
+    def _infer(self, photo: PhotoInput) -> FaceParams:
         watch = Stopwatch()
         picture = decode(photo)
         watch.lap("decode")

@@ -35,7 +35,9 @@ from typing import Any, TypeVar
 
 
 class FaceParamError(Exception):
-    """Base of every error of this package."""
+    """Base of every error of this package. ``photo`` says which of several photos it was, from 0; None if there was one."""
+
+    photo: int | None = None
 
 
 _Error = TypeVar("_Error", bound=FaceParamError)
@@ -171,6 +173,7 @@ class SchemaError(FaceParamError, ValueError):
 def _restore(kind: type[_Error], args: tuple[Any, ...], state: dict[str, Any]) -> _Error:
     # Exceptions with keyword-only arguments do not unpickle by themselves, but worker processes send theirs back.
     error = kind.__new__(kind, *args)
+    error.args = args  # OSErrors leave that to their __init__
     error.__dict__.update(state)
     return error
 

@@ -12,9 +12,12 @@
     params.style["hair"].top(3)              # [("short", 0.7), ("parted", 0.2), ...]
     params.face.landmarks                    # (468, 3) in pixels of the photo
     params.neutral()                         # the same person at rest, looking ahead
+    params.transfer(expression_from=other)   # the same person with another's expression
+    params.to_arkit()["mouthSmileLeft"]      # ARKit's 52 coefficients, and with_arkit back
+    params.to_glb()                          # the character as glTF (needs the reference game)
     params.to_json(), FaceParams.from_json(text)
 
-Equal photos give equal `FaceParams` and equal JSON bytes; `timings` belong to neither.
+Equal photos give equal `FaceParams` and equal JSON bytes; `timings` and `request_id` belong to neither.
 """
 
 from __future__ import annotations
@@ -235,6 +238,7 @@ class FaceParams:
         face: where the face is in the photo, and the photo's quality.
         schema_version: version of the vocabulary.
         model_version: hash of the model files that solved it.
+        request_id: what the server knows the request by; empty in process. Not compared and not in the JSON.
         timings: milliseconds per stage; not compared and not in the JSON.
     """
 
@@ -248,6 +252,7 @@ class FaceParams:
     face: DetectedFace
     schema_version: str
     model_version: str
+    request_id: str = field(default="", compare=False, repr=False)
     timings: Mapping[str, float] = field(default_factory=dict, compare=False, repr=False)
 
     def __getitem__(self, name: str) -> float:
@@ -270,6 +275,52 @@ class FaceParams:
             pose=zeros(self.pose),
             pose_sigma=zeros(self.pose),
         )
+
+    def transfer(self, *, expression_from: FaceParams) -> FaceParams:
+        """This person with the expression of another photo, of somebody else perhaps.
+
+        Raises:
+            SchemaError: that one's schema has other action units.
+        """
+        if expression_from.expression.names != self.expression.names:
+            raise SchemaError(f"schema {expression_from.schema_version!r} has other action units than {self.schema_version!r}")
+        return replace(self, expression=expression_from.expression, expression_sigma=expression_from.expression_sigma)
+
+    def to_arkit(self) -> dict[str, float]:
+        """The expression as ARKit's 52 blend shape coefficients in [0, 1], named as ARKit names them (:mod:`sdk.arkit`).
+
+        Raises:
+            SchemaError: the schema has action units of its own.
+        """
+        from sdk import arkit
+
+        weights = arkit.weights(self.expression.array, self.expression.names)
+        return {name: round(float(weight), 6) for name, weight in zip(arkit.NAMES, weights, strict=True)}
+
+    def with_arkit(self, coefficients: Mapping[str, float] | ArrayLike) -> FaceParams:
+        """This person with the expression nearest to ARKit coefficients: the way back of :meth:`to_arkit`.
+
+        Args:
+            coefficients: by ARKit's names (those left out are 0), or all 52 in alphabetical order.
+
+        Raises:
+            SchemaError: a name that ARKit does not have, or a schema with action units of its own.
+        """
+        from sdk import arkit
+
+        units = self.expression.names
+        known = Parameters(units, np.zeros(len(units)))
+        return replace(self, expression=Parameters(units, arkit.expression(coefficients, units)), expression_sigma=known)
+
+    def to_glb(self, *, arkit: bool = False) -> bytes:
+        """The face as a glTF binary: mesh, hair, colours, morph targets (the action units, or ARKit's 52 shapes).
+
+        Raises:
+            MissingDependencyError: the reference game is not installed: ``pip install 'faceparam[game]'``.
+        """
+        from sdk.output import to_glb
+
+        return to_glb(self, arkit=arkit)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the timings as plain dicts, lists, strings and numbers, sliders by name."""

@@ -21,13 +21,10 @@ def write_json(path: Path, params: FaceParams) -> None:
     path.write_text(params.to_json(indent=1) + "\n", encoding="utf-8")
 
 
-def write_glb(path: Path, params: FaceParams) -> None:
-    """Write the face as a glTF binary: mesh, hair, colours, morph targets.
-
-    Raises:
-        MissingDependencyError: the reference game is not installed.
-    """
-    _game("gltf").write_glb(path, character(params))
+def to_glb(params: FaceParams, *, arkit: bool = False) -> bytes:
+    """See :meth:`sdk.face_params.FaceParams.to_glb`."""
+    glb: bytes = _game("gltf").to_glb(character(params), arkit=arkit)
+    return glb
 
 
 def write_preview(path: Path, params: FaceParams, photo: PhotoInput) -> None:

@@ -1,160 +1,211 @@
-"""The client of a server: photos to Triton's ensemble `face_params` over gRPC.
+"""Photos to a server over gRPC: the blocking and the asynchronous driver of :mod:`sdk.wire`.
 
-Imported when such a client is made. One channel per client; gRPC keeps it open, reconnects it, and repeats calls that
-never reached the server (UNAVAILABLE), all within the deadline.
+Imported when a client of a server is made. One channel per client: gRPC keeps it open, connects it again, and repeats
+calls that the server did not take, all within the deadline. It is opened with the first call, so that a client may be
+made before a process forks.
 """
 
 from __future__ import annotations
 
-import json
+import asyncio
+import copy
+import importlib
+import logging
 import time
-import uuid
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any, Generic, TypeVar
 
-import numpy as np
-import tritonclient.grpc as triton
-from tritonclient.utils import InferenceServerException
+import grpc
+import grpc.aio
+from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
-from sdk import contract, wire
-from sdk.errors import FaceParamError
+from sdk import wire
+from sdk.connection import Connection
+from sdk.errors import ClientClosedError, InputError
 from sdk.face_params import FaceParams
 from sdk.photo_input import PhotoInput, picture_file
-from sdk.schema import REFERENCE, Schema
+from sdk.schema import Schema
+
+log = logging.getLogger("faceparam")
+
+_Answer = TypeVar("_Answer")
+_Channel = TypeVar("_Channel", grpc.Channel, grpc.aio.Channel)
 
 
-@dataclass(frozen=True)
-class Connection:
-    """How to reach a server.
+class _Link(Generic[_Channel]):
+    """The channel to a server, opened when first used; shared by clients that differ in options of their calls only."""
 
-    Attributes:
-        url: host:port of its gRPC endpoint.
-        timeout: seconds that a photo may take in all, queueing and repeated calls included.
-        max_retries: how often a call that did not reach the server is repeated, waiting 0.1 s, then twice as long.
-        root_certificates, private_key, certificate_chain: PEM files. The first alone: TLS; all three: mutual TLS.
-        token: sent as ``authorization: Bearer TOKEN``.
-    """
+    def __init__(self, connection: Connection, insecure: Callable[..., _Channel], secure: Callable[..., _Channel]) -> None:
+        self._connection, self._insecure, self._secure = connection, insecure, secure
+        self._certificates = connection.certificates()  # now: a wrong path is the caller's mistake
+        self._channel: _Channel | None = None
+        self._stub: Any = None
+        self.closed = False
 
-    url: str = "127.0.0.1:8001"
-    timeout: float = 2.0
-    max_retries: int = 2
-    root_certificates: Path | None = None
-    private_key: Path | None = None
-    certificate_chain: Path | None = None
-    token: str | None = None
+    def method(self, name: str) -> Any:
+        """A method of the service, to be called."""
+        if self.closed:
+            raise ClientClosedError("this client has been closed; make another")
+        if self._stub is None:
+            options = self._connection.channel_options()
+            if self._connection.secure:
+                credentials = grpc.ssl_channel_credentials(**self._certificates)
+                self._channel = self._secure(self._connection.target, credentials, options)
+            else:
+                self._channel = self._insecure(self._connection.target, options)
+            self._stub = GRPCInferenceServiceStub(self._channel)
+        return getattr(self._stub, name)
 
-    def __post_init__(self) -> None:
-        if not self.timeout > 0:
-            raise ValueError(f"timeout must be more than 0 seconds, not {self.timeout}")
-        if self.max_retries < 0:
-            raise ValueError(f"max_retries must be at least 0, not {self.max_retries}")
-
-    def channel_arguments(self) -> list[tuple[str, Any]]:
-        """gRPC's options: message sizes, keepalive, repeated calls."""
-        policy = {
-            "maxAttempts": self.max_retries + 1,
-            "initialBackoff": "0.1s",
-            "maxBackoff": "1s",
-            "backoffMultiplier": 2,
-            "retryableStatusCodes": ["UNAVAILABLE"],
-        }
-        method: dict[str, Any] = {"name": [{"service": "inference.GRPCInferenceService"}]}
-        if self.max_retries:
-            method["retryPolicy"] = policy
-        return [
-            ("grpc.max_send_message_length", wire.MAX_MESSAGE_BYTES),
-            ("grpc.max_receive_message_length", wire.MAX_MESSAGE_BYTES),
-            ("grpc.keepalive_time_ms", 30_000),
-            ("grpc.keepalive_timeout_ms", 5_000),
-            ("grpc.service_config", json.dumps({"methodConfig": [method]})),
-        ]
-
-    def credentials(self) -> dict[str, Any]:
-        """Keyword arguments of Triton's clients."""
-        files = (self.root_certificates, self.private_key, self.certificate_chain)
-        if not any(files):
-            return {}
-        names = ("root_certificates", "private_key", "certificate_chain")
-        return {"ssl": True, **{name: str(path) for name, path in zip(names, files, strict=True) if path}}
-
-    def headers(self) -> dict[str, str]:
-        """Sent with every call."""
-        return {"authorization": f"Bearer {self.token}"} if self.token else {}
+    def close(self) -> Any:
+        """Close the channel; in asyncio the answer must be awaited, if it is not None."""
+        self.closed = True
+        channel, self._channel = self._channel, None
+        return channel.close() if channel is not None else None
 
 
-class RemoteBackend:
+class _Backend(Generic[_Channel]):
+    """What both drivers have."""
+
+    def __init__(self, connection: Connection, schema: Schema | None, link: _Link[_Channel]) -> None:
+        self._connection = connection
+        self._dialogue = wire.Dialogue(schema)
+        self._link = link
+        self._owns_link = True
+
+    def with_options(self, **changes: Any) -> Any:
+        """The same backend, on the same channel, with another ``timeout`` or ``token``."""
+        other = copy.copy(self)
+        other._connection = replace(self._connection, **changes)
+        other._owns_link = False
+        return other
+
+    def _deadline(self) -> wire.Deadline:
+        return wire.Deadline(self._connection.timeout)
+
+    def _send(self, call: wire.Call) -> Any:
+        metadata = _trace()
+        if self._connection.token:
+            metadata.append(("authorization", f"Bearer {self._connection.token}"))
+        return self._link.method(call.method)(call.request, timeout=call.deadline.left(), metadata=metadata)
+
+
+class RemoteBackend(_Backend[grpc.Channel]):
     """Solves photos on a server. Safe to call from several threads at once."""
 
-    def __init__(self, connection: Connection, schema: Schema = REFERENCE) -> None:
-        self.schema = schema
-        self._connection = connection
-        self._client = triton.InferenceServerClient(
-            connection.url, channel_args=connection.channel_arguments(), **connection.credentials()
-        )
+    def __init__(self, connection: Connection, schema: Schema | None = None) -> None:
+        super().__init__(connection, schema, _Link(connection, grpc.insecure_channel, grpc.secure_channel))
 
-    def infer(self, photo: PhotoInput) -> FaceParams:
-        """Solve the main face of a photo; see :meth:`sdk.client.FaceParamClient.infer`."""
-        started = time.perf_counter()
-        request_id = uuid.uuid4().hex
-        inputs, timeout = [_image(picture_file(photo))], self._connection.timeout
-        try:
-            result = self._client.infer(
-                "face_params",
-                inputs,
-                request_id=request_id,
-                timeout=int(1e6 * timeout),  # the server drops what waits longer; in microseconds
-                client_timeout=timeout,
-                headers=self._connection.headers(),
-            )
-        except InferenceServerException as error:
-            raise typed_error(error, request_id, timeout) from error
-        names = contract.face_params(self.schema)[0].output_names
-        tensors = {name: values for name in names if (values := result.as_numpy(name)) is not None}
-        return wire.answer(self.schema, tensors, {"total": 1e3 * (time.perf_counter() - started)})
+    @property
+    def schema(self) -> Schema:
+        """The server's, asked for when first needed."""
+        return self._drive(self._dialogue.connect(self._deadline()))
 
-    def check(self) -> None:
-        """Compare the server's models with this client's contract.
+    def infer(self, photos: Sequence[PhotoInput]) -> list[FaceParams]:
+        """Solve photos; see :meth:`sdk.client.FaceParamClient.infer_batch`."""
+        files = picture_files(photos)
+        return self._drive(self._dialogue.infer(files, self._deadline()))
 
-        Raises:
-            ContractMismatchError: they differ.
-            ServiceError: the server did not answer.
-        """
-        timeout = self._connection.timeout
-        try:
-            told = self._client.get_model_metadata("face_params", headers=self._connection.headers(), client_timeout=timeout)
-        except InferenceServerException as error:
-            raise typed_error(error, "", timeout) from error
-        wire.check_contract(
-            self.schema,
-            {
-                kind: [(tensor.name, tensor.datatype, tuple(tensor.shape)) for tensor in getattr(told, kind)]
-                for kind in ("inputs", "outputs")
-            },
-        )
-
-    def ready(self) -> bool:
-        """Whether the server can be reached and has the models."""
-        connection = self._connection
-        try:
-            return bool(
-                self._client.is_model_ready("face_params", headers=connection.headers(), client_timeout=connection.timeout)
-            )
-        except InferenceServerException:
-            return False
+    def wait_until_ready(self, seconds: float) -> None:
+        """Wait until the server has the models."""
+        self._drive(self._dialogue.wait_until_ready(wire.Deadline(seconds)))
 
     def close(self) -> None:
         """Close the channel."""
-        self._client.close()
+        if self._owns_link:
+            self._link.close()
+
+    def _drive(self, steps: wire.Steps[_Answer]) -> _Answer:
+        try:
+            step = next(steps)
+            while True:
+                if isinstance(step, wire.Pause):
+                    time.sleep(step.seconds)
+                    step = next(steps)
+                    continue
+                try:
+                    answer = self._send(step)
+                except grpc.RpcError as error:
+                    step = steps.throw(_typed(step, error))
+                else:
+                    step = steps.send(answer)
+        except StopIteration as done:
+            return done.value  # type: ignore[no-any-return]
 
 
-def _image(data: bytes) -> triton.InferInput:
-    image = triton.InferInput(contract.IMAGE.name, [1, 1], "BYTES")
-    image.set_data_from_numpy(np.array([[data]], np.object_))
-    return image
+class AsyncRemoteBackend(_Backend[grpc.aio.Channel]):
+    """Solves photos on a server, in asyncio."""
+
+    def __init__(self, connection: Connection, schema: Schema | None = None) -> None:
+        super().__init__(connection, schema, _Link(connection, grpc.aio.insecure_channel, grpc.aio.secure_channel))
+
+    async def schema(self) -> Schema:
+        """The server's, asked for when first needed."""
+        return await self._drive(self._dialogue.connect(self._deadline()))
+
+    async def infer(self, photos: Sequence[PhotoInput]) -> list[FaceParams]:
+        """Solve photos; see :meth:`sdk.client.FaceParamClient.infer_batch`."""
+        files = await asyncio.to_thread(picture_files, photos)  # disks are slow
+        return await self._drive(self._dialogue.infer(files, self._deadline()))
+
+    async def wait_until_ready(self, seconds: float) -> None:
+        """Wait until the server has the models."""
+        await self._drive(self._dialogue.wait_until_ready(wire.Deadline(seconds)))
+
+    async def close(self) -> None:
+        """Close the channel."""
+        if self._owns_link and (closing := self._link.close()) is not None:
+            await closing
+
+    async def _drive(self, steps: wire.Steps[_Answer]) -> _Answer:
+        try:
+            step = next(steps)
+            while True:
+                if isinstance(step, wire.Pause):
+                    await asyncio.sleep(step.seconds)
+                    step = next(steps)
+                    continue
+                try:
+                    answer = await self._send(step)
+                except grpc.RpcError as error:
+                    step = steps.throw(_typed(step, error))
+                else:
+                    step = steps.send(answer)
+        except StopIteration as done:
+            return done.value  # type: ignore[no-any-return]
 
 
-def typed_error(error: InferenceServerException, request_id: str, timeout: float) -> FaceParamError:
-    """What Triton's one kind of error means."""
-    status = str(error.status() or "").removeprefix("StatusCode.")
-    return wire.error_from(status, str(error.message()), request_id, timeout)
+def picture_files(photos: Sequence[PhotoInput]) -> list[bytes]:
+    """Each photo as a picture file; see :func:`sdk.photo_input.picture_file`. Of several, an error says which it was."""
+    files = []
+    for photo in photos:
+        try:
+            files.append(picture_file(photo))
+        except InputError as error:
+            error.photo = len(files) if len(photos) > 1 else None
+            raise
+    return files
+
+
+def _typed(call: wire.Call, error: Any) -> Exception:
+    typed = call.error(error.code().name, error.details() or "")
+    log.debug("request %s: %s: %s", getattr(typed, "request_id", "") or "-", type(typed).__name__, typed)
+    typed.__cause__ = error
+    return typed
+
+
+def _trace() -> list[tuple[str, str]]:
+    """The ``traceparent`` of the current span, where OpenTelemetry is installed."""
+    carrier: dict[str, str] = {}
+    if (propagate := _open_telemetry()) is not None:
+        propagate.inject(carrier)
+    return [(name.lower(), value) for name, value in carrier.items()]
+
+
+@lru_cache(maxsize=1)
+def _open_telemetry() -> Any:
+    try:
+        return importlib.import_module("opentelemetry.propagate")
+    except ImportError:
+        return None

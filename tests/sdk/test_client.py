@@ -63,6 +63,8 @@ def test_import_loads_numpy_only():
         "cv2",
         "PIL",
         "tritonclient",
+        "grpc",
+        "google",
         "tensorrt",
         "game",
         "train",
@@ -181,13 +183,15 @@ def test_a_backend_of_ones_own(portrait, client):
     class Fake:
         schema = sdk.REFERENCE
 
-        def infer(self, photo):
-            return params
+        def infer(self, photos):
+            return [params for _ in photos]
 
         def close(self):
             pass
 
-    assert sdk.FaceParamClient(Fake()).infer("anything") is params
+    fake = sdk.FaceParamClient.using(Fake())
+    assert fake.infer("anything") is params
+    assert fake.infer_batch(["one", "two"]) == [params, params]
 
 
 @pytest.mark.parametrize("threads", [0, -1])
@@ -263,13 +267,14 @@ def test_one_tree_of_errors():
 
     named = [getattr(sdk, name) for name in sdk.__all__]
     errors = [kind for kind in named if isinstance(kind, type) and issubclass(kind, Exception)]
-    assert len(errors) == 14
+    assert len(errors) == 21
     assert all(issubclass(kind, FaceParamError) for kind in errors)
     reason = Reason("dark", 0.1, 0.2, "too dark")
     for error in (
         NoFaceError("no face", reasons=(reason,), faces=0),
         ImageTooLargeError("large", value=2, limit=1, unit="pixels"),
         MissingDependencyError("missing", name="cv2"),
+        sdk.ServiceTimeoutError("late", request_id="7"),
     ):
         again = pickle.loads(pickle.dumps(error))
         assert type(again) is type(error)
