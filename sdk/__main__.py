@@ -1,7 +1,8 @@
-"""`python -m sdk PHOTO...`: solve photos from the command line.
+"""`python -m sdk PHOTO...`: solve photos from the command line, in this process or on a server (`--url`).
 
-Without options a short table per photo is printed. `--json` prints one JSON object per photo and line instead; `--out`
-writes files. Photos that cannot be solved are reported on stderr, with the reason, and do not stop the others.
+A folder stands for the pictures in it. Without options a short table per photo is printed. `--json` prints one JSON
+object per photo and line instead; `--out` writes files. Photos that cannot be solved are reported on stderr, with the
+reason, and do not stop the others.
 
 Exit status: 0 all photos solved, 1 some were not, 2 nothing could be done (wrong usage, missing models or packages).
 """
@@ -12,14 +13,20 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from sdk.client import FaceParamClient
-from sdk.errors import FaceParamError, FaceRejected, InputError, MissingDependencyError, ModelError
+from sdk.errors import FaceParamError, FaceRejected, MissingDependencyError, ModelError, ServiceError
 from sdk.face_params import FaceParams, StyleChoice
+from sdk.outcome import Outcome, Progress
 from sdk.output import require_game, write_json, write_preview
+
+PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+"""Suffixes of the files in a folder that are taken for photos."""
+READY_SECONDS = 5.0
+"""How long a server that is starting is waited for."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,9 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.glb or options.preview:
             require_game()
-        with FaceParamClient.embedded(options.models, threads=options.threads) as client:
+        with _client(options) as client:
             return _solve_all(client, options)
-    except (ModelError, MissingDependencyError) as error:
+    except (ModelError, MissingDependencyError, ServiceError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # the reader, `head` for example, has had enough
@@ -45,16 +52,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m sdk", description="Photos in, the parameters of game characters' faces out.")
-    parser.add_argument("photos", nargs="+", metavar="PHOTO", help="JPEG, PNG, WebP or BMP file")
+    parser.add_argument("photos", nargs="+", metavar="PHOTO", help="JPEG, PNG, WebP or BMP file, or a folder of them")
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="write face.json (and what is chosen below) into DIR, or DIR/NAME"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object per photo instead of a table")
     parser.add_argument("--preview", action="store_true", help="write preview.png: the photo beside the character")
     parser.add_argument("--glb", action="store_true", help="write face.glb: the character as glTF")
-    parser.add_argument("--models", metavar="DIR", help="model repository (default: $FACEPARAM_MODELS, then the installed)")
-    parser.add_argument("--threads", type=int, default=1, metavar="N", help="CPU threads (default: 1)")
+    parser.add_argument("--jobs", type=int, metavar="N", help="photos at a time (default: 8 on a server, else one per core)")
+    server = parser.add_argument_group("on a server")
+    url = os.environ.get("FACEPARAM_URL")
+    server.add_argument("--url", default=url, metavar="HOST:PORT", help="its gRPC endpoint (default: $FACEPARAM_URL)")
+    server.add_argument("--timeout", type=float, metavar="S", help="seconds for one photo (default: $FACEPARAM_TIMEOUT, then 2)")
+    here = parser.add_argument_group("in this process, without --url")
+    here.add_argument("--models", metavar="DIR", help="model repository (default: $FACEPARAM_MODELS, then the installed)")
+    here.add_argument("--threads", type=int, default=1, metavar="N", help="CPU threads for one photo (default: 1)")
     options = parser.parse_args(arguments)
+    options.photos = _expanded(options.photos)
+    if not options.photos:
+        parser.error("there are no pictures in the folder")
+    if options.jobs is None:
+        options.jobs = 8 if options.url else os.cpu_count() or 1
+    if options.jobs < 1:
+        parser.error("--jobs must be at least 1")
+    if options.timeout is not None and not options.timeout > 0:
+        parser.error("--timeout must be more than 0 seconds")
     if options.out is None and (options.preview or options.glb):
         parser.error("--preview and --glb write files: name a folder with --out DIR")
     if options.threads < 1:
@@ -67,28 +89,71 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
+def _expanded(photos: Sequence[str]) -> list[str]:
+    """Folders replaced by the pictures in them, by name."""
+    files: list[str] = []
+    for photo in photos:
+        if os.path.isdir(photo):
+            inside = sorted(path for path in Path(photo).iterdir() if path.suffix.lower() in PICTURES and path.is_file())
+            files += map(str, inside)
+        else:
+            files.append(photo)
+    return files
+
+
+def _client(options: argparse.Namespace) -> FaceParamClient:
+    """The client of the options; a server has been asked whether it is there."""
+    if not options.url:
+        return FaceParamClient.embedded(options.models, threads=options.threads)
+    client = FaceParamClient(options.url, timeout=options.timeout)
+    try:
+        client.wait_until_ready(READY_SECONDS)
+    except BaseException:
+        client.close()
+        raise
+    return client
+
+
 def _solve_all(client: FaceParamClient, options: argparse.Namespace) -> int:
     failures = 0
     total = len(options.photos)
-    for number, (photo, folder) in enumerate(zip(options.photos, _folders(options.photos), strict=True), 1):
-        progress = f"[{number}/{total}] " if total > 1 else ""
-        if options.json and progress and sys.stderr.isatty():
-            print(f"{progress}{photo}", file=sys.stderr)
-        try:
-            params = client.infer(photo)
-        except (InputError, FaceRejected) as error:
+    folders = list(_folders(options.photos))
+    # Where results go into a file or a pipe and a person watches, one line counts; else each photo has its lines.
+    bar = Progress(total) if options.json and total > 1 and sys.stderr.isatty() and not sys.stdout.isatty() else None
+    for outcome in _in_order(client.infer_many(options.photos, concurrency=options.jobs)):
+        photo = options.photos[outcome.index]
+        prefix = f"[{outcome.index + 1}/{total}] " if total > 1 else ""
+        if bar:
+            bar.add(outcome)
+        if outcome.error is not None:
             failures += 1
-            print(f"{progress}{_failure(photo, error)}", file=sys.stderr)
+            if not bar:
+                print(f"{prefix}{_failure(photo, outcome.error)}", file=sys.stderr)
             if options.json:
-                print(json.dumps({"photo": photo, "error": _error_fields(error)}), flush=True)
+                print(json.dumps({"photo": photo, "error": _error_fields(outcome.error)}), flush=True)
             continue
+        params = outcome.unwrap()
         if options.json:
             print(json.dumps({"photo": photo, **params.to_dict()}), flush=True)
         else:
-            print(f"{progress}{table(photo, params)}", flush=True)
-        for path in _write(params, photo, folder, options):
-            print(f"  wrote       {path}", file=sys.stderr if options.json else sys.stdout)
+            print(f"{prefix}{table(photo, params)}", flush=True)
+        for path in _write(params, photo, folders[outcome.index], options):
+            if not bar:
+                print(f"  wrote       {path}", file=sys.stderr if options.json else sys.stdout)
+    if bar:
+        bar.close()
     return 1 if failures else 0
+
+
+def _in_order(outcomes: Iterable[Outcome]) -> Iterator[Outcome]:
+    """Outcomes by their index; those that come early wait."""
+    early: dict[int, Outcome] = {}
+    following = 0
+    for outcome in outcomes:
+        early[outcome.index] = outcome
+        while following in early:
+            yield early.pop(following)
+            following += 1
 
 
 def _folders(photos: Sequence[str]) -> Iterator[str]:

@@ -230,7 +230,7 @@ def error_from(status: str, message: str, request_id: str, seconds: float) -> Fa
     if (bad_photo := from_message(message)) is not None:
         return bad_photo
     if status == "DEADLINE_EXCEEDED":
-        return ServiceTimeoutError(f"no answer within {seconds:g} s", request_id=request_id)
+        return ServiceTimeoutError(f"no answer within {seconds:.3g} s", request_id=request_id)
     if status == "RESOURCE_EXHAUSTED" or "maximum queue size" in message:
         return ServiceOverloadedError(f"the server is overloaded: {message}", request_id=request_id)
     if "timeout expired" in message.lower():

@@ -27,6 +27,7 @@ def folder(tmp_path, monkeypatch, tiny_models, pattern, encode) -> Path:
     Path("you.png").write_bytes(encode(pattern(640, 640)[:, ::-1], "PNG"))
     Path("dark.png").write_bytes(encode(np.zeros((64, 64, 3), np.uint8), "PNG"))
     Path("text.jpg").write_text("this is no photo")
+    Path("empty").mkdir()
     return tmp_path
 
 
@@ -40,20 +41,42 @@ def test_table(folder, capsys):
     assert "pitch" in lines[1] and "yaw" in lines[1] and "roll" in lines[1]
     assert "hair" in lines[4] and "%" in lines[4]
     assert max(map(len, lines)) < 160
-    assert {path.name for path in folder.iterdir()} == {"me.jpg", "you.png", "dark.png", "text.jpg"}, "writes nothing"
+    assert {path.name for path in folder.iterdir()} == {"me.jpg", "you.png", "dark.png", "text.jpg", "empty"}, "writes nothing"
 
 
 def test_bad_photos_do_not_stop_the_others(folder, capsys):
-    photos = ["text.jpg", "me.jpg", "missing.jpg", "dark.png", ".", "you.png"]
+    photos = ["text.jpg", "me.jpg", "missing.jpg", "dark.png", "you.png"]
     assert main(photos) == 1
     out, err = capsys.readouterr()
-    assert "[2/6] me.jpg" in out and "[6/6] you.png" in out
+    assert "[2/5] me.jpg" in out and "[5/5] you.png" in out
     errors = err.splitlines()
-    assert len(errors) == 4
-    assert errors[0].startswith("[1/6] 'text.jpg' is text, not a picture in a supported format")
-    assert errors[1].startswith("[3/6] there is no file 'missing.jpg'")
-    assert errors[2].startswith("[4/6] 'dark.png': there is no face in the photo") and "[no_face]" in errors[2]
-    assert errors[3].startswith("[5/6] '.' is a directory")
+    assert len(errors) == 3
+    assert errors[0].startswith("[1/5] 'text.jpg' is text, not a picture in a supported format")
+    assert errors[1].startswith("[3/5] there is no file 'missing.jpg'")
+    assert errors[2].startswith("[4/5] 'dark.png': there is no face in the photo") and "[no_face]" in errors[2]
+
+
+def test_a_folder_is_its_pictures(folder, capsys):
+    Path("notes.md").write_text("no picture")
+    Path("sub.jpg").mkdir()
+    assert main([".", "--json", "--jobs", "3"]) == 1
+    assert [json.loads(line)["photo"] for line in capsys.readouterr().out.splitlines()] == [
+        "dark.png", "me.jpg", "text.jpg", "you.png"
+    ]  # fmt: skip
+
+
+def test_progress_where_results_are_piped_and_a_person_watches(folder, capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    assert main(["me.jpg", "dark.png", "you.png", "--json"]) == 1
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == 3
+    assert err.count("\n") == 1 and err.splitlines()[-1].split("\r")[-1].startswith("3/3 photos, ") and "1 failed" in err
+
+
+def test_nobody_at_the_url(folder, capsys, monkeypatch):
+    monkeypatch.setattr("sdk.__main__.READY_SECONDS", 1.5)
+    assert main(["me.jpg", "--url", "127.0.0.1:9"]) == 2
+    assert "error: the server was not ready within 1.5 s: the server cannot be reached" in capsys.readouterr().err
 
 
 def test_json_lines(folder, capsys):
@@ -112,6 +135,9 @@ def test_game_is_missing(folder, capsys, monkeypatch):
         (["me.jpg", "--preview"], "name a folder with --out DIR"),
         (["me.jpg", "--glb"], "name a folder with --out DIR"),
         (["me.jpg", "--threads", "0"], "--threads must be at least 1"),
+        (["me.jpg", "--jobs", "0"], "--jobs must be at least 1"),
+        (["me.jpg", "--timeout", "0"], "--timeout must be more than 0"),
+        (["empty"], "there are no pictures in the folder"),
         (["me.jpg", "--out", "me.jpg"], "--out: "),
     ],
 )
