@@ -20,7 +20,6 @@ from sdk.models import find_models
 from sdk.schema import Schema
 
 CONFIG_FILE = "config.pbtxt"
-MAX_BATCH = 32
 QUEUE = 128
 """Requests that may wait before a model: more are refused at once, so that waiting never piles up."""
 QUEUE_TIMEOUT_MS = 2000
@@ -45,6 +44,7 @@ def configs(schema: Schema, backend: str = "onnxruntime") -> dict[str, pb.ModelC
         contract.FOCUS.name: _python(contract.FOCUS, schema, instances=2),
         **{model.name: _network(model, schema, backend) for model in networks.values()},
         **{model.name: _ensemble(model, schema) for model in contract.face_params(schema)},
+        contract.SCHEMA.name: _schema(schema),
     }
 
 
@@ -64,7 +64,7 @@ def write(model_repository: Path, schema: Schema, backend: str = "onnxruntime") 
 
 def _base(model: contract.Model, schema: Schema) -> pb.ModelConfig:
     """What all have in common: names, types, shapes, batches, the schema that they speak."""
-    config = pb.ModelConfig(name=model.name, max_batch_size=MAX_BATCH)
+    config = pb.ModelConfig(name=model.name, max_batch_size=contract.MAX_BATCH)
     for tensor in model.inputs:
         config.input.add(**_tensor(tensor), optional=tensor.optional)
     for tensor in model.outputs:
@@ -94,6 +94,14 @@ def _python(model: contract.Model, schema: Schema, instances: int) -> pb.ModelCo
     config = _queued(_base(model, schema))
     config.backend = "python"
     config.instance_group.add(kind=pb.ModelInstanceGroup.KIND_CPU, count=instances)
+    return config
+
+
+def _schema(schema: Schema) -> pb.ModelConfig:
+    config = _base(contract.SCHEMA, schema)
+    config.max_batch_size = 0
+    config.backend = "python"
+    config.instance_group.add(kind=pb.ModelInstanceGroup.KIND_CPU, count=1)
     return config
 
 

@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from tritonclient.utils import InferenceServerException
 
 from export.serve import Options, Running, TritonError, serving
-from sdk import FaceParamClient, FaceParams, NoFaceError, errors
-from sdk.remote import Connection, RemoteBackend
+from sdk import REFERENCE, FaceParamClient, FaceParams, NoFaceError, errors
 
 
 def free_ports(count: int) -> list[int]:
@@ -40,10 +39,10 @@ def server() -> Iterator[Running]:
 
 
 @pytest.fixture(scope="module")
-def remote(server: Running) -> Iterator[RemoteBackend]:
-    backend = RemoteBackend(Connection(server.grpc, timeout=30))
-    yield backend
-    backend.close()
+def remote(server: Running) -> Iterator[FaceParamClient]:
+    with FaceParamClient(server.grpc, timeout=30) as client:
+        client.wait_until_ready()
+        yield client
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +74,7 @@ def assert_same(served: FaceParams, embedded: FaceParams) -> None:
 
 @pytest.mark.parametrize("change", [lambda p: p, lambda p: p[:, ::-1].copy(), lambda p: p[40:470, 30:], small_in_a_large_photo])
 def test_served_is_embedded(
-    remote: RemoteBackend,
+    remote: FaceParamClient,
     embedded: FaceParamClient,
     portrait: NDArray[np.uint8],
     change: Callable[[NDArray[np.uint8]], NDArray[np.uint8]],
@@ -84,7 +83,7 @@ def test_served_is_embedded(
     assert_same(remote.infer(photo), embedded.infer(photo))
 
 
-def test_batched_is_single(remote: RemoteBackend, portrait: NDArray[np.uint8]) -> None:
+def test_batched_is_single(remote: FaceParamClient, portrait: NDArray[np.uint8]) -> None:
     photos = [np.roll(portrait, 8 * shift, 1) for shift in range(-6, 6)]
     alone = [remote.infer(photo) for photo in photos]
     with ThreadPoolExecutor(12) as pool:
@@ -101,13 +100,13 @@ def test_batched_is_single(remote: RemoteBackend, portrait: NDArray[np.uint8]) -
         (b"GIF89a" + b"\0" * 50, errors.UnsupportedImageError),
     ],
 )
-def test_bad_photos_are_typed_errors(remote: RemoteBackend, photo: bytes, error: type[Exception]) -> None:
+def test_bad_photos_are_typed_errors(remote: FaceParamClient, photo: bytes, error: type[Exception]) -> None:
     with pytest.raises(error):
         remote.infer(photo)
 
 
 def test_a_bad_file_that_gets_to_the_server_fails_alone(
-    remote: RemoteBackend, portrait: NDArray[np.uint8], server: Running
+    remote: FaceParamClient, portrait: NDArray[np.uint8], server: Running
 ) -> None:
     client = triton.InferenceServerClient(server.grpc)
     image = triton.InferInput("image", [1, 1], "BYTES").set_data_from_numpy(np.array([[b"no picture"]], object))
@@ -119,9 +118,8 @@ def test_a_bad_file_that_gets_to_the_server_fails_alone(
     assert all(one.result() == good[0].result() for one in good)
 
 
-def test_the_contract_is_checked(remote: RemoteBackend) -> None:
-    assert remote.ready()
-    remote.check()
+def test_the_server_tells_its_schema(remote: FaceParamClient) -> None:
+    assert remote.schema == REFERENCE
 
 
 @pytest.mark.parametrize("ask", ["get_model_config", "get_inference_statistics", "unload_model"])
@@ -132,12 +130,12 @@ def test_protocols_beyond_inference_are_closed(server: Running, ask: str) -> Non
 
 def test_nobody_there_is_a_connection_error() -> None:
     with pytest.raises(errors.ServiceConnectionError):
-        RemoteBackend(Connection(f"127.0.0.1:{free_ports(1)[0]}", max_retries=0)).infer(np.zeros((9, 9, 3), np.uint8))
+        FaceParamClient(f"127.0.0.1:{free_ports(1)[0]}", max_retries=0).infer(np.zeros((9, 9, 3), np.uint8))
 
 
 def test_a_deadline_is_kept(server: Running, portrait: NDArray[np.uint8]) -> None:
     with pytest.raises(errors.ServiceTimeoutError, match=r"0\.001 s"):
-        RemoteBackend(Connection(server.grpc, timeout=0.001)).infer(portrait)
+        FaceParamClient(server.grpc, timeout=0.001).infer(portrait)
 
 
 def test_a_port_in_use_is_said(server: Running, tmp_path: Path) -> None:
@@ -151,4 +149,4 @@ def test_nothing_runs_on_when_the_context_ends() -> None:
         pass
     assert running.process.poll() is not None
     with pytest.raises(errors.ServiceConnectionError):
-        RemoteBackend(Connection(running.grpc, max_retries=0)).infer(np.zeros((9, 9, 3), np.uint8))
+        FaceParamClient(running.grpc, max_retries=0).infer(np.zeros((9, 9, 3), np.uint8))
