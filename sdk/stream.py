@@ -1,7 +1,7 @@
 """Video: one face over many frames, smoothed with the One-Euro filter.
 
 Casiez, Roussel and Vogel, "1 € Filter", CHI 2012: a low-pass filter whose cutoff rises with speed, so that a resting
-face does not tremble and a blink is not late. Identity and style belong to the person: they settle over seconds.
+face does not tremble and a blink is not late. Identity and style belong to the person: they are averaged over seconds.
 """
 
 from __future__ import annotations
@@ -43,17 +43,39 @@ class OneEuro:
 
 @dataclass(frozen=True)
 class Smoothing:
-    """Settings of a :class:`FaceStream`. Units: sliders, action units, degrees, widths of the face.
+    """Settings of a :class:`FaceStream`.
 
     Attributes:
+        identity: seconds over which sliders and styles are averaged.
+        expression, pose, landmarks: filters of action units, degrees, and landmarks in widths of the face.
         forget: seconds without a face after which the next one is taken for a new one.
     """
 
-    identity: OneEuro = OneEuro(0.1)
+    identity: float = 2.0
     expression: OneEuro = OneEuro(1.5, 1.0)
     pose: OneEuro = OneEuro(1.0, 0.05)
     landmarks: OneEuro = OneEuro(1.5, 1.0)
     forget: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.identity > 0 or not self.forget > 0:
+            raise ValueError(f"identity and forget must be above 0 seconds, not {self.identity} and {self.forget}")
+
+
+@dataclass
+class _Mean:
+    """The state of a mean over the last seconds: of all values at first, so that the first one is not clung to."""
+
+    seconds: float
+    value: NDArray[np.float64] | float = 0.0
+    count: int = 0
+
+    def update(self, value: NDArray[Any], seconds: float) -> NDArray[np.float64]:
+        """The mean; `seconds` passed since the last value."""
+        self.count += 1
+        share = max(1 - np.exp(-seconds / self.seconds), 1 / self.count)
+        self.value = np.asarray(self.value + share * (value - self.value), np.float64)
+        return self.value
 
 
 @dataclass
@@ -86,7 +108,7 @@ class Track:
     """One face over time: :meth:`update` takes what was found in a frame and gives it back smoothed."""
 
     smoothing: Smoothing = field(default_factory=Smoothing)
-    _filters: dict[str, _Filter] = field(default_factory=dict, repr=False)
+    _filters: dict[str, _Filter | _Mean] = field(default_factory=dict, repr=False)
     _last: FaceParams | None = field(default=None, repr=False)
     _time: float = field(default=-np.inf, repr=False)
 
@@ -106,10 +128,12 @@ class Track:
         self._last, self._time = params, time
         width = _width(params)
 
-        def smooth(name: str, settings: OneEuro, value: NDArray[Any]) -> NDArray[np.float64]:
-            return self._filters.setdefault(name, _Filter(settings)).update(value, seconds)
+        def smooth(name: str, settings: OneEuro | float, value: NDArray[Any]) -> NDArray[np.float64]:
+            if name not in self._filters:
+                self._filters[name] = _Filter(settings) if isinstance(settings, OneEuro) else _Mean(settings)
+            return self._filters[name].update(value, seconds)
 
-        def parameters(name: str, settings: OneEuro) -> Parameters:
+        def parameters(name: str, settings: OneEuro | float) -> Parameters:
             found: Parameters = getattr(params, name)
             return Parameters(found.names, smooth(name, settings, found.array))
 
