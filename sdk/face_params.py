@@ -43,6 +43,11 @@ def frozen_array(values: ArrayLike) -> NDArray[np.float32]:
     return array
 
 
+def _decimal(value: np.float32) -> float:
+    """The shortest decimal that reads back as this float32: 0.4501 rather than 0.45010000467300415."""
+    return float(str(value))
+
+
 @lru_cache(maxsize=64)
 def _positions(names: tuple[str, ...]) -> dict[str, int]:
     return {name: position for position, name in enumerate(names)}
@@ -72,7 +77,7 @@ class Parameters(Mapping[str, float]):
         raise AttributeError("Parameters cannot be changed")
 
     def __getitem__(self, name: str) -> float:
-        return float(self.array[_positions(self.names)[name]])
+        return _decimal(self.array[_positions(self.names)[name]])
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names)
@@ -98,7 +103,7 @@ class Parameters(Mapping[str, float]):
     def strongest(self, count: int) -> list[tuple[str, float]]:
         """The `count` names and values farthest from 0 (fewer where the others are 0), farthest first."""
         order = np.argsort(-np.abs(self.array), kind="stable")[:count]
-        return [(self.names[i], float(self.array[i])) for i in order if self.array[i] != 0]
+        return [(self.names[i], _decimal(self.array[i])) for i in order if self.array[i] != 0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +136,7 @@ class StyleChoice:
     @property
     def probability(self) -> float:
         """Probability of the chosen option."""
-        return float(self.probabilities[self.index])
+        return _decimal(self.probabilities[self.index])
 
     @property
     def colour(self) -> str | None:
@@ -141,7 +146,7 @@ class StyleChoice:
     def top(self, count: int) -> list[tuple[str, float]]:
         """The `count` most probable options with their probabilities, most probable first."""
         order = np.argsort(-self.probabilities, kind="stable")[:count]
-        return [(self.slot.options[i], float(self.probabilities[i])) for i in order]
+        return [(self.slot.options[i], _decimal(self.probabilities[i])) for i in order]
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, StyleChoice):
