@@ -46,7 +46,7 @@ class Photo:
     to_photo: Affine
     width: int
     height: int
-    _file: _File | None = field(default=None, repr=False)
+    _file: PictureFile | None = field(default=None, repr=False)
 
     def region(self, box: tuple[float, float, float, float]) -> Photo:
         """The part inside a box (x0, y0, x1, y1 in pixels of the photo), decoded again if the file holds more detail.
@@ -82,20 +82,29 @@ def decode(photo: PhotoInput) -> Photo:
     if not isinstance(content, bytes):
         height, width = content.shape[:2]
         return Photo(_eight_bit_rgb(np.ascontiguousarray(content)), scaling(1), width, height)
-    header = checked_header(content, name)
-    file = _File(content, header, name)
-    scale = file.reduction(max(header.width, header.height))
-    check("bytes of decoded pixels", file.memory(scale), MAX_DECODED_BYTES, name)
-    return file.decode(scale)
+    file = open_file(content, name)
+    return file.decode(file.scale)
+
+
+def open_file(data: bytes, name: str) -> PictureFile:
+    """Check a picture file without decoding it; errors: those of :func:`decode` for a file."""
+    file = PictureFile(data, checked_header(data, name), name)
+    check("bytes of decoded pixels", file.memory(file.scale), MAX_DECODED_BYTES, name)
+    return file
 
 
 @dataclass(frozen=True)
-class _File:
+class PictureFile:
     """An encoded picture whose header has passed the checks."""
 
     data: bytes = field(repr=False)
     header: Header
     name: str
+
+    @property
+    def scale(self) -> int:
+        """The factor by which the whole picture is decoded smaller."""
+        return self.reduction(max(self.header.width, self.header.height))
 
     def reduction(self, length: float) -> int:
         """Largest factor by which this picture can be decoded smaller while `length` pixels still fill the canvas."""
@@ -130,7 +139,12 @@ class _File:
             raise ImageDecodeError(f"{self.name} is a damaged {header.format}: {error.err}") from error
         if pixels is None:
             raise ImageDecodeError(f"{self.name} is a {header.format} that cannot be decoded: it is damaged or of a rare kind")
-        upright = _upright(_to_rgb(np.asarray(pixels)), header.orientation)
+        return self.photo(_to_rgb(np.asarray(pixels)), scale)
+
+    def photo(self, pixels: Pixels, scale: int) -> Photo:
+        """The photo of this file, given its RGB pixels as stored (not upright yet) at 1 / scale of its size."""
+        header = self.header
+        upright = _upright(pixels, header.orientation)
         turned = header.orientation in TRANSPOSED
         width, height = (header.height, header.width) if turned else (header.width, header.height)
         # The last column and row of a reduced picture may reach beyond the photo; flipping moves them to the front.

@@ -3,7 +3,9 @@
 Most faces are large enough, and what `align` said goes through. The region around a small one is cut from the photo's
 full resolution and goes through `align` once more; that depends on the data, so it is a call from here (Triton's
 business-logic scripting) rather than a step of the ensemble. Without the file (``face_params_canvas``) there is no
-second look."""
+second look.
+
+A photo that fails, here or in `align`, fails its own request only."""
 
 from dataclasses import astuple
 from pathlib import Path
@@ -13,6 +15,7 @@ import triton_python_backend_utils as pb_utils
 
 from sdk import contract
 from sdk.closer_look import Aligned, closer_box, look_closer
+from sdk.errors import InputError, to_message
 from sdk.geometry import compose, invert, magnification, scaling
 from sdk.image import decode
 from sdk.letterbox import letterbox
@@ -34,10 +37,23 @@ class TritonPythonModel:
 
     def _answer(self, request):
         inputs = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
-        rows = [_focus({name: values[i] for name, values in inputs.items()}) for i in range(len(inputs["canvas"]))]
+        rows = []
+        for i in range(len(inputs["canvas"])):
+            try:
+                rows.append(_focus({name: values[i] for name, values in inputs.items()}))
+            except InputError as error:
+                if len(inputs["canvas"]) > 1:
+                    error.photo = i
+                return _failed(to_message(error), pb_utils.TritonError.INVALID_ARG)
+            except pb_utils.TritonModelException as error:
+                return _failed(str(error), pb_utils.TritonError.INTERNAL)
         outputs = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
         outputs |= {name: np.full((len(rows), 1), version, object) for name, version in self.versions.items()}
         return pb_utils.InferenceResponse([pb_utils.Tensor(name, values) for name, values in outputs.items()])
+
+
+def _failed(message, code):
+    return pb_utils.InferenceResponse(error=pb_utils.TritonError(message, code))
 
 
 def _focus(inputs):
