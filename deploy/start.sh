@@ -41,6 +41,7 @@ case $backend in
         ;;
     *) die "FACEPARAM_BACKEND must be onnxruntime or tensorrt, not '$backend'" ;;
 esac
+[[ $models != *" "* ]] || die "Triton cannot serve from a path with spaces: $models"
 hint=
 [[ $backend == tensorrt ]] && hint="; build the plans on this kind of GPU first (deploy/README.md)"
 [[ -r $models/schema.json ]] || die "there is no model repository in $models$hint"
@@ -73,6 +74,8 @@ if given "$tls/client-ca.crt"; then
     security="TLS, with client certificates"
 fi
 
+# As in export/triton_environment.py: memory of pictures is used again.
+export MALLOC_MMAP_THRESHOLD_=268435456 MALLOC_TRIM_THRESHOLD_=1073741824
 restricted=shared-memory,model-config,model-repository,statistics,trace,logging
 echo "start.sh: $models by $backend; gRPC: $security" >&2
 exec tritonserver \

@@ -108,7 +108,8 @@ def _png_chunks(data: bytes, name: str) -> Iterator[tuple[bytes, int, int]]:
         if end + 4 > len(data):
             return
         if zlib.crc32(memoryview(data)[position + 4 : end]) != struct.unpack_from(">I", data, end)[0]:
-            raise ImageDecodeError(f"{name} is a damaged PNG: the checksum of its {tag.decode('latin-1')} chunk is wrong")
+            which = f"its {tag.decode()}" if tag.isalpha() else "a"  # else they are any bytes of the photo
+            raise ImageDecodeError(f"{name} is a damaged PNG: the checksum of {which} chunk is wrong")
         yield tag, start, end
         if tag == b"IEND":
             return

@@ -76,7 +76,7 @@ def test_flags_are_those_of_the_local_server(here: dict[str, str], certificates:
     give(here, "admin-key", *certificates)
     files = [Path(here["FACEPARAM_TLS"], name) for name in certificates] + [None] * (3 - len(certificates))
     options = serve.Options(host="0.0.0.0", tls_certificate=files[0], tls_key=files[1], tls_client_ca=files[2])
-    local = serve.arguments(options, MODELS, KEY)
+    local = serve.arguments(options, MODELS, KEY, "onnxruntime")
     closed = [flag.replace("logging:", "logging,inference:") if "http-restricted" in flag else flag for flag in local]
     assert sorted(arguments(here)) == sorted(closed)
 
@@ -161,10 +161,11 @@ def started(installed: TritonEnvironment, folder: Path) -> Iterator[dict[str, in
     """start.sh with PyPI's tritonserver, `tls` and `secrets` of a folder; yields the ports."""
     real = folder / "bin/tritonserver"
     real.parent.mkdir()
+    backends = installed.lay_out(folder)
     libraries = installed.packages / "nvidia_pytriton.libs"
     real.write_text(
         f"#!/bin/sh\ncd {installed.packages}\n"
-        f'LD_LIBRARY_PATH={libraries} exec {installed.server} --backend-directory {installed.backends} "$@"\n'
+        f'LD_LIBRARY_PATH={libraries} exec {installed.server} --backend-directory {backends} "$@"\n'
     )
     real.chmod(0o755)
     sockets = {name: socket.create_server(("127.0.0.1", 0)) for name in ("GRPC", "HTTP", "METRICS")}
