@@ -1,17 +1,26 @@
-"""The exportable graphs: what `regressor` and `encoder` compute when served, and nothing else.
+"""The exportable graphs: what `align`, `regressor` and `encoder` compute when served, in FP32 and in mixed precision, and
+nothing else.
 
-Both read one trained :class:`train.networks.FaceNet`; names, shapes and order of the outputs are those of
-:mod:`sdk.contract`."""
+`regressor` (image features and regressor of CN112200236A in one) and `encoder` read one trained
+:class:`train.networks.FaceNet`; `align` is :class:`train.alignment.Aligner`. Names, shapes and order of the outputs are
+those of :mod:`sdk.contract`.
+
+In mixed precision the layers that cost something run in FP16. What is sensitive stays in FP32: picture coordinates and
+everything computed from them (transforms, warps), softmax and sigmoid, the last layers that say parameters, landmarks and
+boxes (a landmark near 190 px has steps of 1/8 px in FP16), and standard deviations. Inputs and outputs are those of FP32.
+"""
 
 from __future__ import annotations
 
-from pathlib import Path
+import copy
 
-import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import fusion
 
-from sdk import contract
+from train.alignment import Aligner
+from train.blazeface import BlazeFace
+from train.facemesh import FaceMesh
 from train.networks import POSE_UNIT, FaceNet
 
 
@@ -52,45 +61,110 @@ class EncoderGraph(nn.Module):
 
 
 def graphs(network: FaceNet) -> dict[str, nn.Module]:
-    """The graphs of a trained network by model name."""
+    """The FP32 graphs of a trained network by model name."""
     return {"regressor": RegressorGraph(network).eval(), "encoder": EncoderGraph(network).eval()}
 
 
-def write_onnx(graph: nn.Module, model: contract.Model, path: Path) -> None:
-    """Export a graph with the names of its contract and a dynamic batch axis."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    batch = torch.export.Dim(contract.BATCH_AXIS, min=1)
-    example = tuple(torch.rand(2, *tensor.shape, dtype=getattr(torch, tensor.dtype)) for tensor in model.inputs)
-    torch.onnx.export(
-        graph,
-        example,
-        path,
-        input_names=list(model.input_names),
-        output_names=list(model.output_names),
-        opset_version=contract.OPSET,
-        dynamic_shapes=tuple({0: batch} for _ in example),
-        dynamo=True,
-        external_data=False,
-        verbose=False,
-    )
+def mixed_graphs(network: FaceNet) -> dict[str, nn.Module]:
+    """The same in mixed precision: trunk, fine map and hidden layers in FP16. ``network`` is left as it is."""
+    mixed = copy.deepcopy(network).eval()
+    _fold_batch_norms(mixed)
+    mixed.trunk = FromHalf(mixed.trunk)  # type: ignore[assignment]
+    for part in (mixed.flatten_eight, mixed.flatten_four, mixed.fine):
+        part.half()  # they read the trunk's grids, which are in half already
+    for name in ("overview", "describe", "correction", "combine"):
+        setattr(mixed, name, InHalf(getattr(mixed, name)))
+    return graphs(mixed)
 
 
-def largest_difference(graph: nn.Module, model: contract.Model, path: Path, batch: int = 3) -> float:
-    """Run the written file in ONNX Runtime beside the graph in torch, on random crops; the largest absolute difference.
+def aligner() -> nn.Module:
+    """The FP32 graph of `align`; its weights come with the repository."""
+    return Aligner().eval()
 
-    RuntimeError when a name or a shape is not the contract's.
-    """
-    import onnxruntime
 
-    crop = np.random.default_rng(0).random((batch, *model.inputs[0].shape), np.float32)
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    names = [output.name for output in session.get_outputs()]
-    if names != list(model.output_names):
-        raise RuntimeError(f"{path} has outputs {names}, the contract says {list(model.output_names)}")
-    served = session.run(None, {model.inputs[0].name: crop})
-    with torch.no_grad():
-        expected = [value.numpy() for value in graph(torch.from_numpy(crop))]
-    for tensor, value in zip(model.outputs, served, strict=True):
-        if value.shape != (batch, *tensor.shape):
-            raise RuntimeError(f"{path}: {tensor.name} has shape {value.shape}, the contract says {tensor.shape}")
-    return max(float(np.abs(a - b).max()) for a, b in zip(served, expected, strict=True))
+def mixed_aligner() -> nn.Module:
+    """The same with detector and landmark network in FP16, but for their last layers."""
+    mixed = Aligner().eval()
+    mixed.detector.network = DetectorInHalf(mixed.detector.network)  # type: ignore[assignment]
+    mixed.mesh.network = MeshInHalf(mixed.mesh.network)  # type: ignore[assignment]
+    return mixed
+
+
+class FromHalf(nn.Module):
+    """A part in FP16 that takes an FP32 tensor and answers in FP16."""
+
+    def __init__(self, part: nn.Module) -> None:
+        super().__init__()
+        self.part = part.half()
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        answer: list[Tensor] = self.part(x.half())
+        return answer
+
+
+class InHalf(nn.Module):
+    """A part in FP16 between FP32 tensors."""
+
+    def __init__(self, part: nn.Module) -> None:
+        super().__init__()
+        self.part = part.half()
+
+    def forward(self, x: Tensor) -> Tensor:
+        answer: Tensor = self.part(x.half()).float()
+        return answer
+
+
+class InFull(nn.Module):
+    """A layer in FP32 that ends a part in FP16."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer.float()
+
+    def forward(self, x: Tensor) -> Tensor:
+        answer: Tensor = self.layer(x.float())
+        return answer
+
+
+class DetectorInHalf(nn.Module):
+    """BlazeFace in FP16 between FP32 tensors; the last layers, boxes in pixels and logits, in FP32."""
+
+    def __init__(self, detector: BlazeFace) -> None:
+        super().__init__()
+        self.detector = detector.half()
+        for heads in (detector.scores, detector.boxes):
+            for i, head in enumerate(heads):
+                heads[i] = InFull(head)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        answer: tuple[Tensor, Tensor] = self.detector(image.half())
+        return answer
+
+
+class MeshInHalf(nn.Module):
+    """FaceMesh in FP16 between FP32 tensors; the last layers, points in pixels and the logit, in FP32."""
+
+    def __init__(self, mesh: FaceMesh) -> None:
+        super().__init__()
+        self.mesh = mesh.half()
+        for head in (mesh.points, mesh.score):
+            head[-1] = InFull(head[-1])
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        answer: tuple[Tensor, Tensor] = self.mesh(image.half())
+        return answer
+
+    def forward_half(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """As :meth:`train.facemesh.FaceMesh.forward_half`: half the resolution, not the precision."""
+        return self.mesh.forward_half(image.half())
+
+
+@torch.no_grad()
+def _fold_batch_norms(network: nn.Module) -> None:
+    """Put every batch norm that follows a layer into that layer: FP16 then rounds its weights once."""
+    for block in [module for module in network.modules() if isinstance(module, nn.Sequential)]:
+        for i, (layer, norm) in enumerate(zip(list(block)[:-1], list(block)[1:], strict=True)):
+            if isinstance(layer, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                block[i], block[i + 1] = fusion.fuse_conv_bn_eval(layer, norm), nn.Identity()
+            elif isinstance(layer, nn.Linear) and isinstance(norm, nn.BatchNorm1d):
+                block[i], block[i + 1] = fusion.fuse_linear_bn_eval(layer, norm), nn.Identity()

@@ -2,6 +2,7 @@
 
     python -m export.serve                      # gRPC on 127.0.0.1:8001, until Ctrl-C
     python -m export.serve --grpc-port 9001 --log-file triton.log
+    python -m export.serve --backend tensorrt   # the plans of export.build_engines, or an error that says what is missing
 
 It is the real tritonserver with the model repository that NVIDIA's container loads too. The first start installs it.
 Started hardened: no model control, no auto-complete, strict readiness, and of Triton's gRPC protocols only those that
@@ -12,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import secrets
 import signal
 import subprocess
@@ -20,13 +22,18 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
+from typing import Literal
 
 import tyro
 
+from export.gpu import first_gpu
+from export.plan import FP16_FILE, PLAN_FILE, PlanError, check_plan
+from export.triton_config import TENSORRT_CONFIG_FILE
 from export.triton_environment import TritonInstallError, triton_environment
 from sdk.errors import ModelError
-from sdk.models import find_models
+from sdk.models import ModelFiles, find_models
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +54,7 @@ class Options:
     grpc_port: int = 8001
     http_port: int = 8000  # health and metrics for orchestrators too
     metrics_port: int = 8002
+    backend: Literal["auto", "onnxruntime", "tensorrt"] = "auto"  # auto: TensorRT if all plans fit this machine
     threads: int = 1  # CPU threads per model instance
     log_file: Path | None = None  # default: a new file in the temporary folder
     tls_certificate: Path | None = None  # PEM; with --tls-key the server speaks TLS only
@@ -81,23 +89,63 @@ def serving(options: Options) -> Iterator[Running]:
     Raises:
         TritonInstallError: Triton could not be installed.
         ModelNotFoundError: there is no model repository.
+        PlanError: ``backend`` is "tensorrt", and a plan is missing or does not fit this machine.
         TritonError: it did not become ready.
     """
-    environment, repository = triton_environment(), find_models(options.model_repository).root
+    files = find_models(options.model_repository)
+    backend = choose_backend(options.backend, files)
+    environment, repository = triton_environment(), files.root.resolve()
+    if " " in str(repository):  # the processes of its models would die, and it would wait for them
+        raise TritonError(f"Triton cannot serve from a path with spaces: {str(repository)!r}; move or link the model repository")
     log_file = options.log_file or Path(tempfile.mkstemp(prefix="triton-", suffix=".log")[1])
     key = secrets.token_hex(16)
-    with log_file.open("wb") as output:
-        process = environment.start(arguments(options, repository, key), options.threads, output)
     grpc, http, metrics = (f"{options.host}:{port}" for port in (options.grpc_port, options.http_port, options.metrics_port))
-    running = Running(process, grpc, http, metrics, log_file, key)
+    with tempfile.TemporaryDirectory(prefix="faceparam-") as work:
+        with log_file.open("wb") as output:
+            flags = arguments(options, repository, key, backend)
+            process = environment.start(flags, options.threads, output, Path(work))
+        running = Running(process, grpc, http, metrics, log_file, key)
+        memory: set[Path] = set()
+        try:
+            _wait_until_ready(running, options.ready_seconds)
+            memory = shared_memory(process.pid)
+            yield running
+        finally:
+            _stop(process)
+            for region in memory:  # a server that crashed leaves it behind, photos in it
+                region.unlink(missing_ok=True)
+
+
+def choose_backend(wish: str, files: ModelFiles) -> str:
+    """What runs the networks: "tensorrt" if every plan fits this machine, else "onnxruntime"; logs which and why.
+
+    Raises:
+        PlanError: the wish is "tensorrt", and it cannot be.
+    """
+    if wish == "onnxruntime":
+        return wish
     try:
-        _wait_until_ready(running, options.ready_seconds)
-        yield running
-    finally:
-        _stop(process)
+        gpu, version = first_gpu(), tensorrt_version()
+        if gpu is None or version is None:
+            raise PlanError("there is no " + ("NVIDIA GPU" if gpu is None else "TensorRT: pip install tensorrt cuda-python"))
+        for path in files.paths.values():
+            check_plan(path.with_name(PLAN_FILE), version, gpu.compute_capability, path.with_name(FP16_FILE))
+    except PlanError as error:
+        if wish == "tensorrt":
+            raise
+        log.info("The networks run on ONNX Runtime: %s", error)
+        return "onnxruntime"
+    log.info("The networks run on TensorRT %s, %s", version, gpu.name)
+    return "tensorrt"
 
 
-def arguments(options: Options, repository: Path, admin_key: str) -> list[str]:
+def tensorrt_version() -> str | None:
+    """Version of the installed package `tensorrt`, which is not imported."""
+    owners = metadata.packages_distributions().get("tensorrt", [])
+    return metadata.version(owners[0]) if owners else None
+
+
+def arguments(options: Options, repository: Path, admin_key: str, backend: str) -> list[str]:
     """tritonserver's command line."""
     flags = {
         "model-repository": repository.resolve(),
@@ -114,6 +162,8 @@ def arguments(options: Options, repository: Path, admin_key: str) -> list[str]:
         "grpc-restricted-protocol": f"{','.join(RESTRICTED)}:faceparam-admin={admin_key}",
         "http-restricted-api": f"{','.join(RESTRICTED)}:faceparam-admin={admin_key}",
     }
+    if backend == "tensorrt":
+        flags["model-config-name"] = Path(TENSORRT_CONFIG_FILE).stem
     if options.tls_certificate and options.tls_key:
         flags |= {
             "grpc-use-ssl": "true",
@@ -144,6 +194,12 @@ def _last_words(log_file: Path) -> str:
     return f"Its log is {log_file}; it ends: " + " | ".join(errors[-3:] or lines[-3:])
 
 
+def shared_memory(server: int) -> set[Path]:
+    """The files in memory by which a server (its process number) exchanges tensors with the processes of its models."""
+    maps = Path(f"/proc/{server}/maps").read_text()
+    return {Path(path) for path in re.findall(r"(/dev/shm/triton_\S+)", maps)}
+
+
 def _stop(process: subprocess.Popen[bytes]) -> None:
     """Let it finish what it has begun; then end it, with the processes of its models."""
     process.terminate()
@@ -167,7 +223,7 @@ def main(options: Options) -> int:
     except KeyboardInterrupt:
         log.info("Stopped.")
         return 0
-    except (TritonError, TritonInstallError, ModelError) as error:
+    except (TritonError, TritonInstallError, PlanError, ModelError) as error:
         log.error("%s", error)
         return 1
 

@@ -2,7 +2,7 @@
 
 :class:`Aligner` runs BlazeFace on the whole canvas, FaceMesh on the best candidate, FaceMesh again on the region that the
 first landmarks give (close-ups gain most), solves the similarity transform from the landmarks in closed form, and warps.
-Training, tests and clients all use this one definition, exported by :mod:`export.align`.
+Training, tests and clients all use this one definition, exported by :mod:`export.build_engines`.
 
 It is written so that ONNX Runtime and TensorRT both run its graph well: static shapes but for the batch, no loops over data, no
 non-maximum suppression node. Its conditions only skip work that no picture of the batch needs; a batch gives the same

@@ -63,7 +63,7 @@ class FaceMesh(nn.Module):
         2i + 2 of the large picture, fall on i - 1, i and i + 1 of the small one.
         """
         stem, *rest = self.trunk
-        enlarge = torch.tensor([[0.25, 0.0, 0.0], [0.75, 0.75, 0.25], [0.0, 0.25, 0.75]])
+        enlarge = torch.tensor([[0.25, 0.0, 0.0], [0.75, 0.75, 0.25], [0.0, 0.25, 0.75]], dtype=stem.weight.dtype)
         weight = enlarge @ stem.weight @ enlarge.T
         x = functional.conv2d(image, weight, stem.bias, padding=1)
         for layer in rest:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from export.build_engines import Options, build
-from export.graphs import graphs
+from export import build_engines, parity, samples
+from export.build_engines import Options, Profiles, build, choose, not_checked
+from export.graphs import graphs, mixed_graphs
+from export.half_safety import run_torch
+from export.onnx_files import FileError
 from sdk import contract
 from sdk.models import find_models
 from train import checkpoint
@@ -28,11 +34,56 @@ def network() -> FaceNet:
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")  # torch's own exporter on newer Python releases
-def test_files_say_what_torch_says(network: FaceNet, tmp_path: Path) -> None:
+def test_a_checkpoint_becomes_a_repository(network: FaceNet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both files of both graphs, each beside torch, with configurations, warm-up inputs and a report; `align` stays."""
     checkpoint.save(tmp_path / "last.pt", {"description": describe(network), "average": network.state_dict()})
-    written = build(Options(checkpoint=tmp_path / "last.pt", model_repository=tmp_path / "models"))  # checks both
-    assert [path.parent.parent.name for path in written] == ["regressor", "encoder"]
-    assert (tmp_path / "models" / "schema.json").read_text() == network.schema.to_json()
+    monkeypatch.setattr(samples, "RENDERS", 2)
+    repository = tmp_path / "models"
+    shutil.copytree(find_models().root / "align/1", repository / "align/1")
+    report = build(Options(checkpoint=tmp_path / "last.pt", model_repository=repository, backend="onnxruntime"))
+    assert (repository / "schema.json").read_text() == network.schema.to_json()
+    for name in ("regressor", "encoder"):
+        assert {path.name for path in (repository / name / "1").iterdir()} == {"model.onnx", "model.fp16.onnx"}
+        assert (repository / name / "warmup/crop.raw").is_file() and (repository / name / "configs/tensorrt.pbtxt").is_file()
+        measured = report["graphs"][name]
+        assert {"onnx", "onnx_half", "torch_half", "activation_maxima"} <= measured.keys()
+        assert all(one["largest"] < 1e-3 for one in measured["onnx"].values())
+    assert "torch_half" not in report["graphs"]["align"]
+    assert any("TensorRT" in sentence for sentence in report["not_checked"])
+    assert json.loads((repository / "engines.json").read_text()) == report
+
+
+def test_a_missing_file_is_said(tmp_path: Path) -> None:
+    shutil.copytree(find_models().root / "align/1", tmp_path / "align/1")
+    with pytest.raises(FileError, match=r"graph 'regressor': there is no .*schema\.json"):
+        build(Options(model_repository=tmp_path, backend="onnxruntime"))
+
+
+def test_auto_takes_the_best_that_is_there_and_says_what_it_leaves_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = {"tensorrt": True, "rtx-check": True}
+    monkeypatch.setattr(build_engines.tensorrt_build, "available", lambda: here["tensorrt"])
+    monkeypatch.setattr(build_engines.rtx_check, "available", lambda: here["rtx-check"])
+    for best in ("tensorrt", "rtx-check", "onnxruntime"):
+        assert choose("auto") == best
+        assert bool(not_checked(best)) == (best != "tensorrt")
+        here[best] = False
+    assert choose("tensorrt") == "tensorrt", "what is asked for is not replaced in silence"
+
+
+def test_profiles_hold_what_triton_is_told() -> None:
+    assert Profiles(align=(1, 4, 64)).align == (1, 4, 64)
+    with pytest.raises(ValueError, match=r"--profiles\.encoder 1 8 16: should be 1, .* at least 32"):
+        Profiles(encoder=(1, 8, 16))
+
+
+def test_mixed_precision_computes_the_same(network: FaceNet) -> None:
+    crops = np.random.default_rng(0).random((2, *contract.CROP.shape), np.float32)
+    for name, graph in mixed_graphs(network).items():
+        full, half = run_torch(graphs(network)[name], crops), run_torch(graph, crops)
+        measured = parity.differences(contract.models(network.schema)[name].output_names, full, half)
+        assert all(one.passes for one in measured), parity.summary(measured)
+        assert all(value.dtype == np.float32 for value in half)
+    assert next(network.trunk.parameters()).dtype == torch.float32, "the network itself is left as it was"
 
 
 @pytest.mark.parametrize("name", ["regressor", "encoder"])

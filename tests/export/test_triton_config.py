@@ -10,7 +10,7 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
-from export.triton_config import CONFIG_FILE, configs, write
+from export.triton_config import CONFIG_FILE, TENSORRT_CONFIG_FILE, configs, write
 from sdk import contract
 from sdk.models import find_models
 from sdk.quality import Quality
@@ -83,9 +83,18 @@ def test_queues_refuse_rather_than_grow() -> None:
             assert policy.default_timeout_microseconds > 0 and policy.allow_timeout_override
 
 
-def test_a_tensorrt_repository_loads_plans() -> None:
-    networks = [configs(REFERENCE, "tensorrt")[name] for name in contract.models()]
-    assert {(c.backend, c.default_model_filename) for c in networks} == {("tensorrt", "model.plan")}
+@pytest.mark.parametrize("name", contract.models())
+def test_the_configuration_for_tensorrt_loads_plans_and_is_else_the_same(name: str, tmp_path: Path) -> None:
+    committed = parsed(REPOSITORY / name / TENSORRT_CONFIG_FILE)
+    assert (committed.backend, committed.default_model_filename) == ("tensorrt", "model.plan")
+    committed.backend, committed.default_model_filename = "onnxruntime", "model.onnx"
+    assert committed == CONFIGS[name]
+    write(tmp_path, REFERENCE)
+    assert (tmp_path / name / TENSORRT_CONFIG_FILE).read_bytes() == (REPOSITORY / name / TENSORRT_CONFIG_FILE).read_bytes()
+
+
+def test_only_networks_have_a_configuration_for_tensorrt() -> None:
+    assert {path.parents[1].name for path in REPOSITORY.glob(f"*/{TENSORRT_CONFIG_FILE}")} == set(contract.models())
 
 
 def test_quality_goes_over_the_wire_in_the_order_of_its_fields() -> None:
