@@ -12,6 +12,9 @@ import pytest
 import skimage.data
 from PIL import Image
 
+from export.serve import serving
+from tests.serving.local_server import local_options
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -35,7 +38,7 @@ for command in commands():
 
 def test_the_readme_has_commands() -> None:
     assert {"make demo", "make test"} <= set(commands())
-    assert {"sdk", "game.render_dataset", "train.regressor", "train.encoder", "export.build_engines"} <= MODULES.keys()
+    assert {"sdk", "game.render_dataset", "train.regressor", "train.encoder", "export.build_engines", "export.serve"} <= MODULES.keys()
 
 
 @pytest.mark.parametrize("target", sorted({c.split()[1] for c in commands() if c.startswith("make ")}))
@@ -50,10 +53,14 @@ def test_module_takes_these_options(module: str) -> None:
     assert not missing, f"python -m {module} --help does not name {missing}"
 
 
-def test_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_python_prints_what_the_readme_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
-    Image.fromarray(skimage.data.astronaut()).save("me.jpg")
-    (snippet,) = blocks("python")
-    names: dict[str, object] = {}
-    exec(compile(snippet, "README.md", "exec"), names)
-    assert names["face"].to_json()  # type: ignore[attr-defined]
+    Image.fromarray(skimage.data.astronaut()).save("me.jpg", quality=95)
+    snippet, said = re.findall(r"^```python\n(.*?)^```\n\n```\n(.*?) [0-9a-f]+\.\.\.\n```", README, re.MULTILINE | re.DOTALL)[0]
+    with serving(local_options()) as server:
+        exec(compile(snippet.replace("127.0.0.1:8001", server.grpc), "README.md", "exec"), {})
+    printed, _, request_id = capsys.readouterr().out.strip().rpartition(" ")
+    assert printed == said
+    assert re.fullmatch("[0-9a-f]{32}", request_id)
