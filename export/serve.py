@@ -39,6 +39,8 @@ log = logging.getLogger(__name__)
 
 RESTRICTED = ("shared-memory", "model-config", "model-repository", "statistics", "trace", "logging")
 STOP_SECONDS = 15
+SHORT_LIFE = 5.0
+"""A Triton that ended so many seconds after it was ready would end again: it is not started anew."""
 
 
 class TritonError(RuntimeError):
@@ -101,7 +103,7 @@ def serving(options: Options) -> Iterator[Running]:
     key = secrets.token_hex(16)
     grpc, http, metrics = (f"{options.host}:{port}" for port in (options.grpc_port, options.http_port, options.metrics_port))
     with tempfile.TemporaryDirectory(prefix="faceparam-") as work:
-        with log_file.open("wb") as output:
+        with log_file.open("ab") as output:
             flags = arguments(options, repository, key, backend)
             process = environment.start(flags, options.threads, output, Path(work))
         running = Running(process, grpc, http, metrics, log_file, key)
@@ -211,19 +213,23 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def main(options: Options) -> int:
-    """Serve until Ctrl-C or SIGTERM; returns the exit status."""
+    """Serve until Ctrl-C or SIGTERM, starting a Triton that crashed anew; returns the exit status."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        with serving(options) as running:
-            log.info("gRPC %s, HTTP %s, metrics %s; log: %s", running.grpc, running.http, running.metrics, running.log_file)
-            log.info("Ready. Ctrl-C stops it.")
-            status = running.process.wait()
-            log.error("Triton ended by itself. %s", _last_words(running.log_file))
-            return status or 1
+        while True:
+            with serving(options) as running:
+                ready = time.monotonic()
+                log.info("gRPC %s, HTTP %s, metrics %s; log: %s", running.grpc, running.http, running.metrics, running.log_file)
+                log.info("Ready. Ctrl-C stops it.")
+                status = running.process.wait()
+            log.error("Triton ended by itself (status %d). %s", status, _last_words(running.log_file))
+            if time.monotonic() - ready < SHORT_LIFE:
+                return status or 1
+            log.error("Starting it again ...")
     except KeyboardInterrupt:
         log.info("Stopped.")
         return 0
-    except (TritonError, TritonInstallError, PlanError, ModelError) as error:
+    except (TritonError, TritonInstallError, ModelError, PlanError) as error:
         log.error("%s", error)
         return 1
 

@@ -26,7 +26,9 @@ CONFIG_FILE = "config.pbtxt"
 TENSORRT_CONFIG_FILE = "configs/tensorrt.pbtxt"
 """Of the networks, for ``--model-config-name tensorrt``."""
 QUEUE = 128
-"""Requests that may wait before a model: more are refused at once, so that waiting never piles up."""
+"""Requests that may wait before `decode`, where photos enter: more are refused at once, so that waiting never piles up. The
+steps behind it have no such limit: a Triton whose step refuses in the middle of an ensemble can deadlock (all up to early 2026
+at least). What waits too long is refused everywhere."""
 QUEUE_TIMEOUT_MS = 2000
 """How long a request may wait where its own deadline does not say less."""
 DECODERS = 2
@@ -89,11 +91,11 @@ def _tensor(tensor: contract.Tensor) -> dict[str, Any]:
 
 
 def _queued(config: pb.ModelConfig) -> pb.ModelConfig:
-    """Batches of whatever waits, and a queue that refuses rather than grows."""
+    """Batches of whatever waits, and a queue that refuses what is too much or waits too long."""
     batching = config.dynamic_batching
     batching.max_queue_delay_microseconds = BATCH_DELAY_US
     queue = batching.default_queue_policy
-    queue.max_queue_size = QUEUE
+    queue.max_queue_size = QUEUE if config.name == contract.DECODE.name else 0
     queue.timeout_action = pb.ModelQueuePolicy.REJECT
     queue.default_timeout_microseconds = 1000 * QUEUE_TIMEOUT_MS
     queue.allow_timeout_override = True

@@ -79,7 +79,8 @@ def test_queues_refuse_rather_than_grow() -> None:
     for config in CONFIGS.values():
         if config.platform != "ensemble" and config.name != contract.SCHEMA.name:  # which says one string
             policy = config.dynamic_batching.default_queue_policy
-            assert policy.max_queue_size > 0 and policy.timeout_action == pb.ModelQueuePolicy.REJECT
+            assert policy.timeout_action == pb.ModelQueuePolicy.REJECT
+            assert (policy.max_queue_size > 0) == (config.name == contract.DECODE.name)
             assert policy.default_timeout_microseconds > 0 and policy.allow_timeout_override
 
 

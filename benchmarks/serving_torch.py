@@ -1,0 +1,43 @@
+"""The embedded client with its networks in eager torch, for `benchmarks.serving`.
+
+Decoding, quality and the rest are the embedded client's own. Weights do not change the time: regressor and encoder keep
+their random ones.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from export.graphs import graphs
+from sdk import FaceParamClient, contract
+from sdk.embedded import EmbeddedBackend
+from sdk.models import find_models
+from train.alignment import Aligner
+from train.networks import build
+
+
+class TorchBackend(EmbeddedBackend):
+    """Each photo on one thread of torch; several photos at a time in threads, as with ONNX Runtime."""
+
+    def __init__(self) -> None:
+        super().__init__(find_models(), threads=1)
+        torch.set_num_threads(1)
+        self._networks = {"align": Aligner().eval(), **graphs(build("cpu").eval())}
+        self._outputs = {name: model.output_names for name, model in contract.models(self.schema).items()}
+
+    def wait_until_ready(self, seconds: float) -> None:
+        """Nothing to do: the networks have been made."""
+
+    def _run(self, name: str, tensor: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        with torch.inference_mode():
+            values = self._networks[name](torch.from_numpy(np.ascontiguousarray(tensor))[None])
+        return {output: value[0].numpy() for output, value in zip(self._outputs[name], values, strict=True)}
+
+
+def torch_client() -> FaceParamClient:
+    """A client of :class:`TorchBackend`."""
+    return FaceParamClient.using(TorchBackend())
