@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 import skimage.data
 from PIL import Image
 
+from benchmarks.serving_tables import sizing
 from export.serve import serving
 from tests.serving.local_server import local_options
 
@@ -52,6 +54,12 @@ def test_module_takes_these_options(module: str) -> None:
     run = subprocess.run([sys.executable, "-m", module, "--help"], cwd=ROOT, check=True, capture_output=True, text=True)
     missing = {option for option in MODULES[module] if not re.search(rf"{option}\b", run.stdout)}
     assert not missing, f"python -m {module} --help does not name {missing}"
+
+
+def test_sizing_is_what_was_measured() -> None:
+    results = json.loads((ROOT / "benchmarks/results/serving.json").read_text())["results"]
+    for what, measured in sizing(results):
+        assert f"| {what} | {measured} |" in README
 
 
 def test_python_prints_what_the_readme_says(
