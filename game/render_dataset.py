@@ -1,6 +1,7 @@
 """Render a training set: pictures, labels and parameters of random characters, as WebDataset shards.
 
     python -m game.render_dataset --count 60000 --out renders --seed 1 --backgrounds photos-00.tar photos-01.tar
+    python -m game.render_dataset --count 5000 --out people --seed 5 --per-identity 4 ...     # for train.recogniser
 
 Every sample has KEY.jpg (quality 95, 4:4:4), KEY.png (labels, see :data:`game.labels.LABELS`), KEY.json (the parameters) and
 KEY.landmarks.npy (float32 (468, 2), pixels). Sample i depends on the seed and on i alone, whatever the number of workers. A run
@@ -17,7 +18,7 @@ import os
 import tarfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,7 @@ class Settings:
     shard_size: int = 1000
     size: int = 256
     backgrounds: tuple[str, ...] = ()
+    per_identity: int = 1  # so many samples in a row share identity and style
 
     @property
     def shards(self) -> int:
@@ -86,6 +88,10 @@ def draw(
     """Sample ``index`` of a dataset: its character, its scene and the picture."""
     rng = np.random.default_rng([settings.seed, index])
     character = sample_character(rng)
+    first = index - index % settings.per_identity
+    if first < index:
+        same = sample_character(np.random.default_rng([settings.seed, first]))
+        character = replace(character, identity=same.identity, style=same.style)
     scene = sample_scene(rng, strips, character, settings.size)
     return character, scene, renderer.render(character, scene)
 
@@ -126,8 +132,9 @@ def check_settings(out: Path, settings: Settings) -> None:
     path = out / _SETTINGS
     if path.exists():
         there = json.loads(path.read_text(encoding="utf-8"))
+        defaults = {"per_identity": 1}  # folders that are older than this setting
         for name, value in record.items():
-            if name != "count" and there.get(name) != value:
+            if name != "count" and there.get(name, defaults.get(name)) != value:
                 raise DatasetError(f"{path}: {name} is {there.get(name)!r} there, but {value!r} was asked for; use another --out")
         if there["count"] % settings.shard_size and there["count"] != settings.count:
             raise DatasetError(f"{path}: the last shard of {there['count']} samples is not full; --count cannot change")
@@ -191,10 +198,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--workers", type=int, default=None, help="processes (default: all cores)")
     parser.add_argument("--shard-size", type=int, default=1000)
     parser.add_argument("--size", type=int, default=256, help="side of the pictures in pixels")
+    parser.add_argument("--per-identity", type=int, default=1, help="samples in a row of one identity and style")
     options = parser.parse_args(arguments)
-    if options.count < 1 or options.shard_size < 1:
-        parser.error("--count and --shard-size must be at least 1")
-    settings = Settings(options.count, options.seed, options.shard_size, options.size, tuple(options.backgrounds))
+    if min(options.count, options.shard_size, options.per_identity) < 1:
+        parser.error("--count, --shard-size and --per-identity must be at least 1")
+    settings = Settings(
+        options.count, options.seed, options.shard_size, options.size, tuple(options.backgrounds), options.per_identity
+    )
     drawn = render_dataset(options.out, settings, options.workers)
     print(f"{drawn} pictures drawn; {settings.shards} shards in {options.out}")
 

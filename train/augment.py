@@ -35,6 +35,14 @@ def augment(image: Image, rng: Generator, mirror: bool) -> tuple[Image, FloatArr
     image = warp(image, matrix, rng)
     if rng.random() < 0.2:
         image = cover(image, rng)
+    image = looks(image, rng)
+    if rng.random() < 0.25:
+        image = black_corners(image, rng)
+    return np.ascontiguousarray(image), matrix
+
+
+def looks(image: Image, rng: Generator) -> Image:
+    """The changes that move nothing and hide nothing: light, tone, colour, resolution, noise, compression."""
     if rng.random() < 0.3:
         image = uneven_light(image, rng)
     image = tone(image, rng)
@@ -46,9 +54,7 @@ def augment(image: Image, rng: Generator, mirror: bool) -> tuple[Image, FloatArr
         image = noise(image, rng)
     if rng.random() < 0.35:
         image = compress(image, rng)
-    if rng.random() < 0.25:
-        image = black_corners(image, rng)
-    return np.ascontiguousarray(image), matrix
+    return image
 
 
 def jitter_matrix(rng: Generator, mirror: bool) -> FloatArray:

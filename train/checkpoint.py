@@ -17,6 +17,7 @@ from sdk.schema import Schema
 from train.networks import FaceNet, Preset
 
 LAST = "last.pt"
+BEST = "best.pt"
 
 
 def save(path: Path, state: dict[str, Any]) -> None:

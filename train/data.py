@@ -52,6 +52,7 @@ class _Entry:
     offset: int
     size: int
     read: Callable[[str], bytes]
+    place: Callable[[str], tuple[int, int]]  # where in the shard a file's bytes are: offset and size; (0, 0) where there is none
 
     def json(self) -> dict[str, Any]:
         return json.loads(self.read("json"))
@@ -73,9 +74,12 @@ def _entries(path: Path) -> Iterator[_Entry]:
                     raise ShardError(f"{path}: sample {key!r} has no {key}.{extension}")
                 return tar.extractfile(files[extension]).read()  # type: ignore[union-attr]
 
+            def place(extension: str, files: dict[str, tarfile.TarInfo] = files) -> tuple[int, int]:
+                return (files[extension].offset_data, files[extension].size) if extension in files else (0, 0)
+
             if "jpg" not in files:
                 raise ShardError(f"{path}: sample {key!r} has no {key}.jpg")
-            yield _Entry(key, files["jpg"].offset_data, files["jpg"].size, read)
+            yield _Entry(key, files["jpg"].offset_data, files["jpg"].size, read, place)
 
 
 class Shards(ABC):
@@ -100,9 +104,12 @@ class Shards(ABC):
 
     def picture(self, index: int) -> npt.NDArray[np.uint8]:
         """Crop number ``index``: (256, 256, 3) uint8 RGB."""
-        start = int(self.arrays["offset"][index])
-        data = self._files[int(self.arrays["shard"][index])][start : start + int(self.arrays["size"][index])]
-        return cv2.cvtColor(cv2.imdecode(np.asarray(data), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+        return cv2.cvtColor(cv2.imdecode(self.bytes_of(index), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+
+    def bytes_of(self, index: int, file: str = "") -> npt.NDArray[np.uint8]:
+        """The bytes of sample number ``index``'s picture, or of a file whose place is in the arrays FILEoffset and FILEsize."""
+        start, size = int(self.arrays[file + "offset"][index]), int(self.arrays[file + "size"][index])
+        return np.asarray(self._files[int(self.arrays["shard"][index])][start : start + size])
 
     def held_out(self, last: int) -> npt.NDArray[np.bool_]:
         """(N,) which samples lie in the last so many shards."""
@@ -231,14 +238,7 @@ class Batches(Dataset[dict[str, Tensor]]):
         return {name: torch.from_numpy(values) for name, values in batch.items()}
 
     def _order(self, count: int, turn: int, take: int, stream: int) -> npt.NDArray[np.intp]:
-        """The ``take`` samples of this turn from an endless series of shuffles of ``count``."""
-        places = np.arange(turn * take, (turn + 1) * take)
-        order = np.empty(take, np.intp)
-        for epoch in np.unique(places // count):
-            shuffle = _shuffle(count, self.seed, stream, int(epoch))
-            inside = places // count == epoch
-            order[inside] = shuffle[places[inside] % count]
-        return order
+        return drawn(count, self.seed, stream, turn, take)
 
     def _crop(
         self, shards: Shards, index: int, landmarks: npt.NDArray[np.float32], rng: np.random.Generator, mirror: bool
@@ -293,6 +293,17 @@ class Batches(Dataset[dict[str, Tensor]]):
             num_workers=workers,
             prefetch_factor=4 if workers else None,
         )
+
+
+def drawn(count: int, seed: int, stream: int, turn: int, take: int) -> npt.NDArray[np.intp]:
+    """The ``take`` samples of a turn from an endless series of shuffles of ``count``; another one for every stream."""
+    places = np.arange(turn * take, (turn + 1) * take)
+    order = np.empty(take, np.intp)
+    for epoch in np.unique(places // count):
+        shuffle = _shuffle(count, seed, stream, int(epoch))
+        inside = places // count == epoch
+        order[inside] = shuffle[places[inside] % count]
+    return order
 
 
 def _shuffle(count: int, seed: int, stream: int, epoch: int) -> npt.NDArray[np.intp]:

@@ -88,13 +88,15 @@ class TorchRig(nn.Module):
             signed = torch.stack([gaze[:, 0], -gaze[:, 0], gaze[:, 1], -gaze[:, 1]], 1)
             vertices = vertices + _combine(torch.relu(signed), self.gaze_basis)
         vertices = self._keep_apart(vertices, closing)
-        if pose is not None:
-            centred = vertices - self.pose_pivot
-            turned = centred @ rotation(pose).transpose(1, 2)
-            vertices = vertices + self.pose_weights[:, None] * (turned - centred)
-        return vertices
+        return vertices if pose is None else self.turn(vertices, pose)
 
     forward = vertices
+
+    def turn(self, vertices: Tensor, pose: Tensor) -> Tensor:
+        """Vertices (B, V, 3) of heads that look straight ahead, turned by ``pose`` (B, 2) in degrees."""
+        centred = vertices - self.pose_pivot
+        turned = centred @ rotation(pose).transpose(1, 2)
+        return vertices + self.pose_weights[:, None] * (turned - centred)
 
     def _gaps(self, heights: Tensor) -> Tensor:
         lower = (heights[:, self.aperture_lower] * self.aperture_lower_weights).sum(2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,17 @@ import pytest
 from PIL import Image
 
 from game.labels import LABELS
-from game.render_dataset import DatasetError, Settings, draw, encode, main, render_dataset, shard_path, write_shard
+from game.render_dataset import (
+    DatasetError,
+    Settings,
+    check_settings,
+    draw,
+    encode,
+    main,
+    render_dataset,
+    shard_path,
+    write_shard,
+)
 from game.renderer import Renderer
 from sdk.schema import REFERENCE
 
@@ -93,3 +104,16 @@ def test_the_command_line_names_wrong_arguments(tmp_path: Path, capsys: pytest.C
     with pytest.raises(SystemExit):
         main(["--count", "0", "--out", str(tmp_path)])
     assert "--count" in capsys.readouterr().err
+
+
+def test_samples_of_one_identity_differ_in_all_else(tmp_path: Path) -> None:
+    several = replace(SETTINGS, per_identity=2)
+    renderer = Renderer(SETTINGS.size)
+    first, second, third = (draw(several, index, renderer, [])[0] for index in (2, 3, 4))
+    assert np.array_equal(first.identity, second.identity) and first.style == second.style
+    assert not np.array_equal(first.pose, second.pose)
+    assert not np.array_equal(second.identity, third.identity)
+    assert np.array_equal(first.identity, draw(SETTINGS, 2, renderer, [])[0].identity)
+    check_settings(tmp_path, SETTINGS)
+    with pytest.raises(DatasetError, match="per_identity is 1 there, but 2 was asked for"):
+        check_settings(tmp_path, several)

@@ -74,10 +74,10 @@ def test_mirrored_parameters_draw_mirrored_landmarks(shards: dict[str, Path], ri
 
 
 def test_overfits_a_few_pictures(options: regressor.Options) -> None:
-    training = regressor.Training(replace(options, steps=40, batch_renders=12, learning_rate=3e-3))
-    training.batches.change = False
-    batch = training.batches[0]
-    history = [training.learn(batch) for _ in range(40)]
+    training = regressor.training(replace(options, steps=40, batch_renders=12, learning_rate=3e-3))
+    batches = training.task.batches(0, 1)
+    batches.change = False  # type: ignore[attr-defined]
+    history = [training.learn([batches[0]]) for _ in range(40)]
     for name, share in (("landmarks", 0.6), ("pose", 0.5), ("identity", 0.8), ("styles", 0.8), ("loss", 0.7)):
         assert history[-1][name] < share * history[0][name], name
 

@@ -1,0 +1,73 @@
+"""Does the recogniser know who is who? Verification of photos of people, and of renders of characters, that it never saw.
+
+    python -m benchmarks.recognition --checkpoint runs/recogniser/last.pt --photos aligned/dev --renders aligned/people
+
+Pairs of one and of two identities (3,000 seeded pairs of each); accuracy as Labeled Faces in the Wild measures it, the
+threshold for each tenth of the pairs chosen on the others; area under the ROC curve. The teacher that it was distilled from is
+measured too, where its embeddings lie beside the shards (:mod:`train.teacher_embeddings`). Writes ``recognition.json``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import tyro
+
+from benchmarks import report
+from train.data import PhotoShards, RenderShards, ShardError, Shards
+from train.identities import identity_numbers
+from train.recogniser import embed, load
+from train.teacher_embeddings import read_embeddings
+from train.verification import verification
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options; each is a flag of the command line."""
+
+    checkpoint: Path  # of train.recogniser
+    photos: Path  # folder of aligned photos of people it was not trained on
+    renders: Path  # folder of aligned renders, several of each identity
+    hold_out: int = 1  # so many last render shards were kept from training
+    name: str = "recognition"  # of the JSON file
+
+
+def teacher(shards: Shards) -> npt.NDArray[np.float32] | None:
+    """(N, 128) the teacher's embeddings from their middle, of length 1; None where it was not asked."""
+    try:
+        offset = read_embeddings(shards)
+    except ShardError:
+        return None
+    offset -= offset.mean(0)
+    return offset / np.linalg.norm(offset, axis=1, keepdims=True)
+
+
+def main(options: Options) -> dict[str, Any]:
+    """Measure, print, write."""
+    network = load(options.checkpoint)
+    photos, renders = PhotoShards(options.photos), RenderShards(options.renders)
+    renders.select(renders.held_out(options.hold_out))
+    results: dict[str, Any] = {"parameters": sum(p.numel() for p in network.parameters())}
+    rows = []
+    for kind, shards in (("photos", photos), ("renders", renders)):
+        identity = identity_numbers(shards)
+        for name, embeddings in (("recogniser", embed(network, shards)), ("teacher", teacher(shards))):
+            if embeddings is None:
+                continue
+            measures = verification(embeddings, identity)
+            results[f"{kind}, {name}"] = {"samples": len(shards), "identities": int(identity.max()) + 1, **measures}
+            rows.append((kind, name, *measures.values()))
+    crop = torch.rand(1, 3, 256, 256).contiguous(memory_format=torch.channels_last)
+    results["milliseconds per picture"] = report.summary(report.milliseconds(lambda: network(crop), 20))
+    report.print_table("Verification", ("pictures", "by", "accuracy", "± error", "AUC", "same", "other"), rows)
+    print(f"\n{results['milliseconds per picture']['median']} ms per picture, {results['parameters']} parameters")
+    print(report.write(options.name, results, ("torch",)))
+    return results
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options, description=__doc__))

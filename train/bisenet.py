@@ -1,0 +1,217 @@
+"""The segmenter: BiSeNet, which divides an aligned crop into the parts of a face (CN112200236A [0081], [0188]).
+
+    crop -> spatial path (fine and shallow) ----------------------> fusion -> classes of every other pixel
+         -> context path (coarse and deep), attention refinement ->
+                                |-> pooled: the global feature f_gb
+
+BiSeNet (Yu et al., "Bilateral segmentation network for real-time semantic segmentation", ECCV 2018) is made for
+streets: its fine path has an eighth of the picture's resolution. An eyelid is two pixels of a crop, so here the fine path
+has a quarter, and the last convolution says the classes of 2 x 2 places per cell (sub-pixel convolution, Shi et al. 2016).
+The attentions have biases where the paper has batch norm: its statistics over pooled vectors of a small batch are noise.
+
+Besides classes, the segmenter yields what the regressor learns from ([0081]: ``f_gb, T = F_seg(I)``): the global feature
+f_gb, and T, the features of the last three layers, weighted with class probabilities as attention ([0130]). The "last
+three layers" are those that have a classifier in BiSeNet: the fusion, and the two refined stages of the context path, whose
+classifiers (the auxiliary heads) serve training only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from train.face_parts import PARTS, REBUILT
+from train.networks import Residual
+
+HEAD_SCALE = 2
+"""Places per cell of the fused grid, each way, of which the head says the classes."""
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Size of a network. Channels are multiples of 8: torch 2.13 on a CPU corrupts memory in the gradient of strided
+    convolutions with others."""
+
+    spatial: tuple[int, int]  # channels of the spatial path at a half and at a quarter of the crop's resolution
+    stem: int  # channels of the context path at a quarter
+    widths: tuple[int, int, int]  # its channels at 1/8, 1/16 and 1/32
+    depths: tuple[int, int, int]  # its residual blocks there
+    refined: int  # channels after attention refinement
+    fused: int  # channels after feature fusion
+
+
+PRESETS: dict[str, Preset] = {
+    "tiny": Preset((8, 16), 16, (16, 24, 32), (1, 1, 1), 16, 16),  # tests: a second on one core
+    "cpu": Preset((16, 32), 24, (48, 96, 192), (1, 2, 2), 48, 48),  # an hour on two cores
+    "gpu": Preset((32, 64), 64, (96, 192, 384), (2, 3, 3), 96, 96),  # an hour on one GPU
+}
+
+
+class Segmentation(NamedTuple):
+    """What the segmenter says about B crops.
+
+    logits: (B, parts, 128, 128), see :func:`probabilities`. auxiliary: logits of the context path's stages, (B, parts, 32,
+    32) and (B, parts, 16, 16), for training. f_gb: (B, C) the global feature. features: of the last three layers, (B, F, 64,
+    64), (B, R, 32, 32) and (B, R, 16, 16)."""
+
+    logits: Tensor
+    auxiliary: tuple[Tensor, Tensor]
+    f_gb: Tensor
+    features: tuple[Tensor, Tensor, Tensor]
+
+    def weighted_features(self, parts: Sequence[int] = REBUILT) -> tuple[Tensor, Tensor, Tensor]:
+        """T of [0081]: the features of the last three layers, each place weighted with the probability that it belongs to one
+        of some parts: "the class probabilities that the extractor predicts can be added to these features as attention"
+        [0130]. The content loss is the L1 distance of two pictures' T [0129]; with :data:`train.face_parts.MOUTH` it is the
+        T_m of the mouth loss [0111].
+
+        Returns:
+            (B, F, 64, 64), (B, R, 32, 32), (B, R, 16, 16).
+        """
+        attention = self.logits.softmax(1)[:, list(parts)].sum(1, keepdim=True)
+        side = attention.shape[-1]
+        fine, middle, coarse = (f * functional.avg_pool2d(attention, side // f.shape[-1]) for f in self.features)
+        return fine, middle, coarse
+
+
+def enlarge(logits: Tensor, size: int) -> Tensor:
+    """Logits (B, parts, 128, 128) at the crop's resolution: (B, parts, size, size)."""
+    return functional.interpolate(logits, size=(size, size), mode="bilinear", align_corners=False)
+
+
+class ConvolutionBlock(nn.Sequential):
+    """Convolution, batch norm, ReLU."""
+
+    def __init__(self, inputs: int, outputs: int, size: int, stride: int = 1) -> None:
+        convolution = nn.Conv2d(inputs, outputs, size, stride, (size - 1) // 2, bias=False)
+        super().__init__(convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
+
+
+class SpatialPath(nn.Module):
+    """Crop (B, 3, 256, 256) -> (B, C, 64, 64): shallow, and fine enough for edges (section 3.1 of the paper)."""
+
+    def __init__(self, half: int, quarter: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            ConvolutionBlock(3, half, 3, 2), ConvolutionBlock(half, quarter, 3, 2), ConvolutionBlock(quarter, quarter, 3)
+        )
+
+    def forward(self, crop: Tensor) -> Tensor:
+        return self.layers(crop)
+
+
+class AttentionRefinement(nn.Module):
+    """A convolution whose channels are weighted by what the whole picture shows (figure 2b of the paper)."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.convolution = ConvolutionBlock(inputs, outputs, 3)
+        self.attention = nn.Conv2d(outputs, outputs, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.convolution(x)
+        return x * self.attention(x.mean((2, 3), keepdim=True)).sigmoid()
+
+
+class ContextPath(nn.Module):
+    """Crop -> refined features (B, R, 32, 32) and (B, R, 16, 16), and the global feature (B, C): a light backbone, its global
+    pooling, and attention refinement of its two coarsest stages, from coarse to fine (section 3.2 of the paper)."""
+
+    def __init__(self, preset: Preset) -> None:
+        super().__init__()
+        self.stem = ConvolutionBlock(3, preset.stem, 7, 4)
+        stages, inputs = [], preset.stem
+        for width, depth in zip(preset.widths, preset.depths, strict=True):
+            blocks = [Residual(inputs if k == 0 else width, width, 2 if k == 0 else 1) for k in range(depth)]
+            stages.append(nn.Sequential(*blocks))
+            inputs = width
+        self.stages = nn.ModuleList(stages)
+        _, middle, deep = preset.widths
+        self.from_global = nn.Conv2d(deep, preset.refined, 1)
+        self.refine_deep = AttentionRefinement(deep, preset.refined)
+        self.refine_middle = AttentionRefinement(middle, preset.refined)
+        self.smooth_deep = ConvolutionBlock(preset.refined, preset.refined, 3)
+        self.smooth_middle = ConvolutionBlock(preset.refined, preset.refined, 3)
+
+    def forward(self, crop: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        grids = [self.stem(crop)]
+        for stage in self.stages:
+            grids.append(stage(grids[-1]))
+        *_, middle, deep = grids  # (B, C, 16, 16), (B, C, 8, 8)
+        pooled = deep.mean((2, 3), keepdim=True)
+        coarse = self.smooth_deep(doubled(self.refine_deep(deep) + self.from_global(pooled)))
+        fine = self.smooth_middle(doubled(self.refine_middle(middle) + coarse))
+        return fine, coarse, pooled.flatten(1)
+
+
+def doubled(x: Tensor) -> Tensor:
+    """(B, C, H, W) -> (B, C, 2 H, 2 W), each cell four times."""
+    return functional.interpolate(x, scale_factor=2.0, mode="nearest")
+
+
+class FeatureFusion(nn.Module):
+    """Joins features of different kinds: a convolution, and channels weighted by what the whole picture shows (figure 2c of
+    the paper)."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.join = ConvolutionBlock(inputs, outputs, 1)
+        self.attention = nn.Sequential(
+            nn.Conv2d(outputs, outputs // 4, 1), nn.ReLU(inplace=True), nn.Conv2d(outputs // 4, outputs, 1), nn.Sigmoid()
+        )
+
+    def forward(self, spatial: Tensor, context: Tensor) -> Tensor:
+        x = self.join(torch.cat([spatial, context], 1))
+        return x + x * self.attention(x.mean((2, 3), keepdim=True))
+
+
+class Segmenter(nn.Module):
+    """The whole network."""
+
+    def __init__(self, preset: Preset) -> None:
+        super().__init__()
+        self.preset = preset
+        self.spatial_path = SpatialPath(*preset.spatial)
+        self.context_path = ContextPath(preset)
+        self.fusion = FeatureFusion(preset.spatial[1] + preset.refined, preset.fused)
+        self.head = nn.Sequential(
+            ConvolutionBlock(preset.fused, preset.fused, 3),
+            nn.Conv2d(preset.fused, len(PARTS) * HEAD_SCALE**2, 1),
+            nn.PixelShuffle(HEAD_SCALE),
+        )
+        self.auxiliary_heads = nn.ModuleList(nn.Conv2d(preset.refined, len(PARTS), 1) for _ in range(2))
+
+    def forward(self, crop: Tensor) -> Segmentation:
+        """crop: (B, 3, 256, 256) float32 RGB in [0, 1]."""
+        middle, coarse, f_gb = self.context_path(crop)
+        fused = self.fusion(self.spatial_path(crop), doubled(middle))
+        auxiliary = tuple(head(x) for head, x in zip(self.auxiliary_heads, (middle, coarse), strict=True))
+        return Segmentation(self.head(fused), auxiliary, f_gb, (fused, middle, coarse))
+
+
+def build(preset: str) -> Segmenter:
+    """A fresh network of a named preset; :class:`ValueError` names the presets there are."""
+    if preset not in PRESETS:
+        raise ValueError(f"--preset {preset!r} is unknown; there are {', '.join(PRESETS)}")
+    return Segmenter(PRESETS[preset])
+
+
+def describe(network: Segmenter) -> dict[str, Any]:
+    """What a checkpoint holds so that the network can be built again."""
+    return {"preset": asdict(network.preset), "parts": list(PARTS)}
+
+
+def rebuild(state: dict[str, Any]) -> Segmenter:
+    """The network of a checkpoint of :mod:`train.segmenter`, with the moving average of its weights, in evaluation mode.
+    ValueError where the checkpoint is of other parts, or of another network."""
+    description = state["description"]
+    if description.get("parts") != list(PARTS):
+        raise ValueError(f"this is no checkpoint of a segmenter with the parts {', '.join(PARTS)}")
+    preset = {name: tuple(value) if isinstance(value, list | tuple) else value for name, value in description["preset"].items()}
+    network = Segmenter(Preset(**preset))
+    network.load_state_dict(state["average"])
+    return network.eval()

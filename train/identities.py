@@ -1,0 +1,103 @@
+"""Batches of identities for :mod:`train.recogniser`: photos of people and renders of characters, two pictures of each.
+
+What batch *n* holds depends on (seed, n) alone, as in :mod:`train.data`, whose shards are read here."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from train.augment import augment
+from train.data import PhotoShards, Shards, drawn
+from train.teacher_embeddings import read_embeddings
+
+Array = npt.NDArray[Any]
+Kind = TypeVar("Kind", bound=Shards)
+
+
+class Identities:
+    """The pictures of one kind, photos or renders, that are trained on: whose they are and what the teacher says.
+
+    Attributes:
+        number: (N,) number of each picture's identity.
+        target: (N, 128) float32, length 1: the teacher's embedding as seen from the middle of its kind. From there, cosines
+            spread over all of [-1, 1]; and from its *own* kind's middle, a render is not told from a photo by being drawn.
+        middle: (128,) that middle."""
+
+    def __init__(self, shards: Shards, middle: Array | None = None) -> None:
+        """The samples of ``shards``; :class:`train.data.ShardError` where the teacher was not asked about them. `middle`: of
+        other pictures of the kind; that of these where None."""
+        self.shards = shards
+        self.number = identity_numbers(shards)
+        embeddings = read_embeddings(shards)
+        self.middle = embeddings.mean(0) if middle is None else middle
+        offset = embeddings - self.middle
+        self.target = offset / np.linalg.norm(offset, axis=1, keepdims=True)
+        order = np.argsort(self.number, kind="stable")
+        self._members = np.split(order, np.flatnonzero(np.diff(self.number[order])) + 1)
+
+    @property
+    def count(self) -> int:
+        """Number of identities."""
+        return len(self._members)
+
+    def another(self, index: int, rng: np.random.Generator) -> int:
+        """Another picture of that one's identity, itself where there is none."""
+        others = self._members[self.number[index]]
+        return int(rng.choice(others[others != index])) if len(others) > 1 else index
+
+
+def identity_numbers(shards: Shards) -> npt.NDArray[np.int64]:
+    """(N,) a number per person of photos, or per character of renders (equal sliders: one character)."""
+    names = shards.arrays["person"] if isinstance(shards, PhotoShards) else shards.arrays["identity"]
+    return np.unique(names, return_inverse=True, axis=0)[1].ravel()
+
+
+def held_out_people(shards: PhotoShards, share: float) -> npt.NDArray[np.bool_]:
+    """(N,) which photos are of people who are kept from training: a share of them, always the same."""
+    number = identity_numbers(shards)
+    people = int(number.max()) + 1
+    return np.isin(number, np.random.default_rng(0).permutation(people)[: round(share * people)])
+
+
+def part(shards: Kind, kept: npt.NDArray[np.bool_]) -> Kind:
+    """Some samples of shards, (N,) which; the shards themselves keep all."""
+    some = copy.copy(shards)
+    some.select(kept)
+    return some
+
+
+class IdentityBatches(Dataset[dict[str, Tensor]]):
+    """Item *n* is the batch of step *n* (for this rank): ``crop`` uint8 (B, 256, 256, 3), photos first, then renders,
+    ``identity`` (B,) a number within their kind, ``target`` (B, 128). Neighbours 2k and 2k + 1 are one identity."""
+
+    def __init__(
+        self, photos: Identities, renders: Identities, sizes: tuple[int, int], seed: int, rank: int = 0, world: int = 1
+    ) -> None:
+        """`sizes`: photos and renders in a batch, both even."""
+        self.kinds, self.sizes, self.seed, self.rank, self.world = (photos, renders), sizes, seed, rank, world
+
+    def __getitem__(self, step: int) -> dict[str, Tensor]:
+        turn = step * self.world + self.rank
+        rng = np.random.default_rng((self.seed, turn))
+        crops, numbers, targets = [], [], []
+        for stream, (kind, size) in enumerate(zip(self.kinds, self.sizes, strict=True)):
+            firsts = drawn(len(kind.number), self.seed, stream, turn, size // 2)
+            chosen = np.array([(first, kind.another(int(first), rng)) for first in firsts]).ravel()
+            crops += [augment(kind.shards.picture(int(index)), rng, bool(rng.random() < 0.5))[0] for index in chosen]
+            numbers.append(kind.number[chosen])
+            targets.append(kind.target[chosen])
+        return {
+            "crop": torch.from_numpy(np.stack(crops)),
+            "identity": torch.from_numpy(np.concatenate(numbers)),
+            "target": torch.from_numpy(np.concatenate(targets)),
+        }
+
+    def __len__(self) -> int:
+        return 2**40

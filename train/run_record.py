@@ -1,0 +1,76 @@
+"""``run.json``: what a run was, so that it can be repeated and its weights can be accounted for."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+FILE = "run.json"
+PACKAGES = ("torch", "lightning-fabric", "numpy", "opencv-python-headless", "onnxruntime")
+
+
+def write_record(options: Any, data: dict[str, Any], processes: int) -> None:
+    """Add this start of a run to ``run.json`` in its folder: one entry per start, the latest last.
+
+    Args:
+        options: a dataclass with the field ``out``.
+        data: what the data are (:meth:`train.loop.Task.fingerprint`).
+    """
+    path = Path(options.out) / FILE
+    path.parent.mkdir(parents=True, exist_ok=True)
+    starts = json.loads(path.read_text()) if path.is_file() else []
+    starts.append(
+        {
+            "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+            "options": {name: _plain(value) for name, value in dataclasses.asdict(options).items()},
+            "data": data,
+            "commit": _commit(),
+            "versions": {name: _version(name) for name in PACKAGES} | {"python": platform.python_version()},
+            "machine": _machine(processes),
+            "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        }
+    )
+    temporary = path.with_suffix(".part")
+    temporary.write_text(json.dumps(starts, indent=1) + "\n", encoding="utf-8")
+    temporary.rename(path)
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, int | float | str | bool | type(None)) else str(value)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    """Of the code, with "+" where it has been changed since; None outside of a clone."""
+    folder = Path(__file__).parent
+    found = subprocess.run(["git", "describe", "--always", "--dirty=+"], cwd=folder, capture_output=True, text=True, check=False)
+    return found.stdout.strip() or None
+
+
+def _machine(processes: int) -> dict[str, Any]:
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return {"processor": _processor(), "cores": os.cpu_count(), "gpus": gpus, "processes": processes}
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor()
