@@ -185,6 +185,14 @@ class Segmenter(nn.Module):
         )
         self.auxiliary_heads = nn.ModuleList(nn.Conv2d(preset.refined, len(PARTS), 1) for _ in range(2))
 
+    @torch.no_grad()
+    def expect(self, frequencies: Tensor) -> None:
+        """Let untrained heads say how frequent the parts are, (parts,), rather than that all are alike (Lin et al., "Focal
+        loss", 2017, section 4.1): else the first hundreds of steps learn nothing but that."""
+        for head in (self.head[1], *self.auxiliary_heads):
+            bias = head.bias
+            bias.copy_(frequencies.log().repeat_interleave(len(bias) // len(frequencies)))
+
     def forward(self, crop: Tensor) -> Segmentation:
         """crop: (B, 3, 256, 256) float32 RGB in [0, 1]."""
         middle, coarse, f_gb = self.context_path(crop)

@@ -1,8 +1,7 @@
 """Batches for the segmenter: renders with the part of every pixel, photos with the parts that their pixels may be.
 
 Labels move with their picture, by the same matrix; left and right change places in the mirror; what stands in front of the
-face and the black outside of a photo is background. A photo comes twice, much changed and as it is, in the same place: a
-teacher looks at the second to label the first (see :mod:`train.segmenter`)."""
+face and the black outside of a photo is background."""
 
 from __future__ import annotations
 
@@ -74,23 +73,18 @@ class MaskedPhotos(PhotoShards):
         return possible
 
 
-def changed(image: Image, labels: AnyLabels, kind: Kind, rng: np.random.Generator) -> tuple[Image, AnyLabels, Image]:
-    """Change a crop (256, 256, 3) and its labels (256, 256) as :func:`train.augment.augment` does, the labels too.
-
-    Returns:
-        The changed crop, its labels, and the crop in the same place but as it was otherwise.
-    """
+def changed(image: Image, labels: AnyLabels, kind: Kind, rng: np.random.Generator) -> tuple[Image, AnyLabels]:
+    """Change a crop (256, 256, 3) and its labels (256, 256) as :func:`train.augment.augment` does the crop."""
     mirror = rng.random() < 0.5
     matrix = augment.jitter_matrix(rng, mirror)
-    calm = augment.warp(image, matrix, rng)
+    image = augment.warp(image, matrix, rng)
     labels = _warp_labels(kind.mirrored[labels] if mirror else labels, matrix)
-    image = calm.copy()
     if rng.random() < 0.2:
-        labels[_differ(calm, image := augment.cover(image, rng))] = kind.background
+        labels[_differ(image.copy(), image := augment.cover(image, rng))] = kind.background
     image = augment.looks(image, rng)
     if rng.random() < 0.25:
         labels[_differ(image, image := augment.black_corners(image, rng))] = kind.background
-    return np.ascontiguousarray(image), labels, calm
+    return np.ascontiguousarray(image), labels
 
 
 def _differ(first: Image, second: Image) -> npt.NDArray[np.bool_]:
@@ -106,8 +100,7 @@ def _warp_labels(labels: AnyLabels, matrix: npt.NDArray[np.float32]) -> AnyLabel
 
 class SegmenterBatches(Dataset[dict[str, Tensor]]):
     """Item *n* is batch *n* of this rank, by (seed, n) alone: ``crop`` uint8 (R + P, 256, 256, 3), renders first; ``parts``
-    uint8 (R, 256, 256); ``possible`` int16 (P, 256, 256), sets of parts; ``calm`` uint8 (P, 256, 256, 3), the photos in the
-    same place, else unchanged."""
+    uint8 (R, 256, 256); ``possible`` int16 (P, 256, 256), sets of parts."""
 
     def __init__(
         self, renders: LabelledRenders, photos: MaskedPhotos | None, size: BatchSize, seed: int, rank: int = 0, world: int = 1
@@ -121,17 +114,16 @@ class SegmenterBatches(Dataset[dict[str, Tensor]]):
         rows = self._rows(self.renders, turn, self.size.renders, 1, rng)
         photos = self._rows(self.photos, turn, self.size.photos, 2, rng) if self.photos is not None else []
         batch = {
-            "crop": np.stack([crop for crop, _, _ in rows + photos]),
-            "parts": np.stack([parts for _, parts, _ in rows]),
+            "crop": np.stack([crop for crop, _ in rows + photos]),
+            "parts": np.stack([parts for _, parts in rows]),
         }
         if photos:
-            batch["possible"] = np.stack([possible for _, possible, _ in photos])
-            batch["calm"] = np.stack([calm for _, _, calm in photos])
+            batch["possible"] = np.stack([possible for _, possible in photos])
         return {name: torch.from_numpy(values) for name, values in batch.items()}
 
     def _rows(
         self, shards: LabelledRenders | MaskedPhotos, turn: int, take: int, stream: int, rng: np.random.Generator
-    ) -> list[tuple[Image, AnyLabels, Image]]:
+    ) -> list[tuple[Image, AnyLabels]]:
         chosen = drawn(len(shards), self.seed, stream, turn, take)
         return [changed(shards.picture(int(i)), shards.labels(int(i)), shards.kind, rng) for i in chosen]
 

@@ -8,19 +8,22 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from train.face_parts import PARTS
 from train.segmenter_data import LabelledRenders
 
 
-def part_weights(renders: LabelledRenders, rarity: float, sample: int = 200) -> Tensor:
-    """(parts,) weights of cross-entropy: frequency to the power of -rarity over some renders, 1 on average."""
+def part_frequencies(renders: LabelledRenders, sample: int = 200) -> Tensor:
+    """(parts,) the share of pixels that each part has in some renders, at least 1e-4."""
     chosen = np.linspace(0, len(renders) - 1, min(sample, len(renders))).astype(int)
     counts = sum(np.bincount(renders.labels(int(i)).ravel(), minlength=len(PARTS)) for i in chosen)
-    frequency = np.maximum(counts / np.sum(counts), 1e-4)
-    weights = frequency**-rarity
-    return torch.from_numpy(weights / weights.mean()).float()
+    return torch.from_numpy(np.maximum(counts / np.sum(counts), 1e-4)).float()
+
+
+def part_weights(frequencies: Tensor, rarity: float) -> Tensor:
+    """(parts,) weights of cross-entropy: frequencies (parts,) to the power of -rarity, 1 on average."""
+    weights = frequencies**-rarity
+    return weights / weights.mean()
 
 
 def shares(parts: Tensor, cells: int) -> Tensor:
@@ -44,17 +47,24 @@ def members(sets: Tensor, cells: int) -> Tensor:
 
 
 def cross_entropy(logits: Tensor, target: Tensor, weights: Tensor) -> Tensor:
-    """Mean over the target shares (B, parts, h, w), each part with its weight (parts,). Cells without any do not count."""
+    """Mean over the target shares (B, parts, h, w), each part with its weight (parts,).
+
+    Weights alone would make rare parts likelier than they are, and too large: the logits are those of the true
+    probabilities, to which the weights are added here."""
     weighted = target * weights[:, None, None]
-    return -(weighted * logits.log_softmax(1)).sum() / weighted.sum().clamp(min=1.0)
+    return -(weighted * _log_weighted(logits, weights)).sum() / weighted.sum()
 
 
 def set_entropy(logits: Tensor, possible: Tensor, weights: Tensor) -> Tensor:
     """Minus the logarithm of the probability that the part is one of those possible, bool (B, parts, h, w): cross-entropy
     where there is only one, 0 where all are. A cell weighs what the commonest of its possible parts does."""
     weight = torch.where(possible, weights[:, None, None], torch.inf).amin(1)
-    inside = torch.where(possible, logits.log_softmax(1), -torch.inf).logsumexp(1)
+    inside = torch.where(possible, _log_weighted(logits, weights), -torch.inf).logsumexp(1)
     return -(weight * inside).sum() / weight.sum()
+
+
+def _log_weighted(logits: Tensor, weights: Tensor) -> Tensor:
+    return (logits + weights.log()[:, None, None]).log_softmax(1)
 
 
 def dice(logits: Tensor, target: Tensor) -> Tensor:
@@ -65,14 +75,6 @@ def dice(logits: Tensor, target: Tensor) -> Tensor:
     overlap = (2 * both + 1) / (said.sum((0, 2, 3)) + true + 1)
     there = (true > 0).to(overlap.dtype)
     return 1 - (overlap * there).sum() / there.sum().clamp(min=1)
-
-
-def surely(logits: Tensor, possible: Tensor, sure: float) -> Tensor:
-    """The most likely of the possible parts (B, parts, h, w) of every cell as a share of 1, where it has a probability above
-    `sure` among them."""
-    probability, part = torch.where(possible, logits, -torch.inf).softmax(1).max(1)
-    one_hot = functional.one_hot(part, logits.shape[1]).permute(0, 3, 1, 2)
-    return one_hot * (probability > sure)[:, None].to(logits.dtype)
 
 
 def intersection_over_union(
