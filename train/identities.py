@@ -1,4 +1,5 @@
-"""Batches of identities for :mod:`train.recogniser`: photos of people and renders of characters, two pictures of each.
+"""Batches of identities for :mod:`train.recogniser`: photos of people and renders of characters, two pictures of each,
+some of them blended with another picture: faces of nobody, for a teacher to say who they are like.
 
 What batch *n* holds depends on (seed, n) alone, as in :mod:`train.data`, whose shards are read here."""
 
@@ -15,30 +16,22 @@ from torch.utils.data import Dataset
 
 from train.augment import augment
 from train.data import PhotoShards, Shards, drawn
-from train.teacher_embeddings import read_embeddings
 
 Array = npt.NDArray[Any]
 Kind = TypeVar("Kind", bound=Shards)
+LEAST = 0.5
+"""A blended picture is at least this much itself; the rest is its partner."""
 
 
 class Identities:
-    """The pictures of one kind, photos or renders, that are trained on: whose they are and what the teacher says.
+    """The pictures of one kind, photos or renders, and whose they are.
 
     Attributes:
-        number: (N,) number of each picture's identity.
-        target: (N, 128) float32, length 1: the teacher's embedding as seen from the middle of its kind. From there, cosines
-            spread over all of [-1, 1]; and from its *own* kind's middle, a render is not told from a photo by being drawn.
-        middle: (128,) that middle."""
+        number: (N,) number of each picture's identity."""
 
-    def __init__(self, shards: Shards, middle: Array | None = None) -> None:
-        """The samples of ``shards``; :class:`train.data.ShardError` where the teacher was not asked about them. `middle`: of
-        other pictures of the kind; that of these where None."""
+    def __init__(self, shards: Shards) -> None:
         self.shards = shards
         self.number = identity_numbers(shards)
-        embeddings = read_embeddings(shards)
-        self.middle = embeddings.mean(0) if middle is None else middle
-        offset = embeddings - self.middle
-        self.target = offset / np.linalg.norm(offset, axis=1, keepdims=True)
         order = np.argsort(self.number, kind="stable")
         self._members = np.split(order, np.flatnonzero(np.diff(self.number[order])) + 1)
 
@@ -75,28 +68,40 @@ def part(shards: Kind, kept: npt.NDArray[np.bool_]) -> Kind:
 
 class IdentityBatches(Dataset[dict[str, Tensor]]):
     """Item *n* is the batch of step *n* (for this rank): ``crop`` uint8 (B, 256, 256, 3), photos first, then renders,
-    ``identity`` (B,) a number within their kind, ``target`` (B, 128). Neighbours 2k and 2k + 1 are one identity."""
+    ``identity`` (B,) a number within their kind. Neighbours 2k and 2k + 1 are one identity. ``share`` (B,) float32 and
+    ``partner`` (B,): a picture is to be blended, ``share`` of itself and the rest of picture ``partner`` of its kind."""
 
     def __init__(
-        self, photos: Identities, renders: Identities, sizes: tuple[int, int], seed: int, rank: int = 0, world: int = 1
+        self,
+        photos: Identities,
+        renders: Identities,
+        sizes: tuple[int, int],
+        blended: float,
+        seed: int,
+        rank: int = 0,
+        world: int = 1,
     ) -> None:
-        """`sizes`: photos and renders in a batch, both even."""
-        self.kinds, self.sizes, self.seed, self.rank, self.world = (photos, renders), sizes, seed, rank, world
+        """`sizes`: photos and renders in a batch, both even. `blended`: how many of them have a share of less than 1."""
+        self.kinds, self.sizes, self.blended, self.seed = (photos, renders), sizes, blended, seed
+        self.rank, self.world = rank, world
 
     def __getitem__(self, step: int) -> dict[str, Tensor]:
         turn = step * self.world + self.rank
         rng = np.random.default_rng((self.seed, turn))
-        crops, numbers, targets = [], [], []
+        crops, numbers, partners = [], [], []
         for stream, (kind, size) in enumerate(zip(self.kinds, self.sizes, strict=True)):
             firsts = drawn(len(kind.number), self.seed, stream, turn, size // 2)
             chosen = np.array([(first, kind.another(int(first), rng)) for first in firsts]).ravel()
             crops += [augment(kind.shards.picture(int(index)), rng, bool(rng.random() < 0.5))[0] for index in chosen]
             numbers.append(kind.number[chosen])
-            targets.append(kind.target[chosen])
+            partners.append(rng.permutation(size) + sum(self.sizes[:stream]))
+        whole = rng.random(sum(self.sizes)) >= self.blended
+        share = np.where(whole, 1, rng.uniform(LEAST, 1, len(whole))).astype(np.float32)
         return {
             "crop": torch.from_numpy(np.stack(crops)),
             "identity": torch.from_numpy(np.concatenate(numbers)),
-            "target": torch.from_numpy(np.concatenate(targets)),
+            "share": torch.from_numpy(share),
+            "partner": torch.from_numpy(np.concatenate(partners)),
         }
 
     def __len__(self) -> int:

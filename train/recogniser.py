@@ -2,13 +2,14 @@
 
     python -m game.render_dataset --count 5000 --per-identity 4 --seed 5 --out renders/people --backgrounds ...
     python -m train.align_photos --shards renders/people/*.tar --out aligned/people
-    python -m train.teacher_embeddings --shards aligned/photos/*.tar aligned/people/*.tar
     python -m train.recogniser --photos aligned/photos --renders aligned/people --out DIR --minutes 60 --devices 2 --threads 1
 
 It is to say how alike two faces are, a photo and a render too, so it sees both in every batch. Ten thousand photos are a
 hundredth of what such a network is usually trained on. Therefore it learns less from who is who than from a teacher that saw
-three million (:mod:`train.dlib_resnet`), who says of every picture where it lies among all faces. Pictures are changed a lot
-(:mod:`train.augment`), the teacher's word about them stays."""
+three million (:mod:`train.dlib_resnet`), who says of every picture where it lies among all faces. The teacher sees exactly
+what is seen here, changed (:mod:`train.augment`) and blended with other faces as it is, so that no two steps ask the same
+(Beyer et al., "Knowledge distillation: A good teacher is patient and consistent", 2021). Its weights:
+``pip install face_recognition_models``."""
 
 from __future__ import annotations
 
@@ -27,12 +28,16 @@ from torch.nn import functional
 from train import checkpoint, light_cnn
 from train.data import PhotoShards, RenderShards, Shards, to_float
 from train.dlib_resnet import EMBEDDING as TEACHER_EMBEDDING
-from train.identities import Identities, IdentityBatches, held_out_people, part
+from train.dlib_resnet import DlibResNet, chips, load_teacher
+from train.identities import Identities, IdentityBatches, held_out_people, identity_numbers, part
 from train.light_cnn import LightCNN
 from train.loop import Batch, Loop, LoopOptions, Task
 from train.verification import verification
 
 log = logging.getLogger(__name__)
+
+MIDDLE_OF = 512
+"""Pictures of a kind whose mean embedding by the teacher is the kind's middle."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,11 +47,13 @@ class Options(LoopOptions):
     photos: Path  # folder of aligned photo shards
     renders: Path  # folder of aligned renders, several of each identity
     photo_shards: str = "lfw-train-*.tar"  # which shards of --photos to train on
+    teacher: Path | None = None  # dlib's .dat file of weights (none: that of the installed face_recognition_models)
     hold_out: int = 1  # this many last render shards are kept for evaluation
     hold_out_people: float = 0.05  # and this share of the people
     preset: str = "cpu"  # size of the network: tiny, cpu, gpu
     batch_photos: int = 24  # per process, even
     batch_renders: int = 8  # per process, even
+    blended: float = 0.5  # this share of the pictures is blended with another
     learning_rate: float = 2e-3  # for 64 pictures, of all processes together
     # Reasons in brackets: pairs of held-out people (of held-out characters) told right after 250 steps of a net of half the
     # width, 73.7 % (72.9 %) with all; 69.1 % of characters with one render in sixteen pictures instead of one in four.
@@ -60,6 +67,26 @@ class Options(LoopOptions):
     identity_weight: float = 0.05
     margin: float = 0.2  # CosFace's m: half of what is usual for millions of photos
     scale: float = 24.0  # CosFace's s
+
+
+class Teacher(nn.Module):
+    """What dlib's network says about aligned crops."""
+
+    def __init__(self, network: DlibResNet, half: bool) -> None:
+        """`half`: its convolutions in bfloat16, where the answer is the same to a cosine of 0.997."""
+        super().__init__()
+        self.network, self.half = network.to(memory_format=torch.channels_last), half
+
+    @torch.no_grad()
+    def forward(self, crop: Tensor) -> Tensor:
+        """Crops (B, 3, 256, 256) float32 RGB in [0, 1] -> (B, 128) float32."""
+        with torch.autocast(crop.device.type, torch.bfloat16, enabled=self.half):
+            return self.network(255 * chips(crop)).float()
+
+    def middle(self, shards: Shards) -> Tensor:
+        """(128,) its mean over some pictures of a kind. Seen from there, cosines spread over all of [-1, 1]; and as every kind
+        has its *own*, a render is not told from a photo by being drawn."""
+        return embed(self, shards, np.linspace(0, len(shards) - 1, min(MIDDLE_OF, len(shards))).astype(int)).mean(0)
 
 
 class Seen(NamedTuple):
@@ -95,36 +122,41 @@ class RecogniserTask(Task):
     """The recogniser and its losses."""
 
     def __init__(self, options: Options) -> None:
-        """:class:`train.data.ShardError` where shards are missing, or the teacher was not asked about one."""
+        """:class:`train.data.ShardError` where shards are missing, :class:`train.dlib_resnet.WeightsMissing` where the
+        teacher's weights are."""
         self.options = options
+        self.teacher = Teacher(load_teacher(options.teacher), options.precision != "32-true")
         photos, renders = PhotoShards(options.photos, options.photo_shards), RenderShards(options.renders)
         people, last = held_out_people(photos, options.hold_out_people), renders.held_out(options.hold_out)
         self.photos, self.renders = Identities(part(photos, ~people)), Identities(part(renders, ~last))
-        self.held_out = {
-            "photos": Identities(part(photos, people), self.photos.middle),
-            "renders": Identities(part(renders, last), self.renders.middle),
-        }
+        self.held_out = {"photos": part(photos, people), "renders": part(renders, last)}
         self.network = Trainee(light_cnn.build(options.preset), self.photos.count, self.renders.count)
         log.info(", ".join(f"{name} {value}" for name, value in self.fingerprint().items()))
 
     def batches(self, rank: int, world: int) -> IdentityBatches:
         sizes = (self.options.batch_photos, self.options.batch_renders)
-        return IdentityBatches(self.photos, self.renders, sizes, self.options.seed, rank, world)
+        return IdentityBatches(self.photos, self.renders, sizes, self.options.blended, self.options.seed, rank, world)
+
+    def to(self, device: torch.device) -> None:
+        self.teacher.to(device)
+        self.middles = torch.stack([self.teacher.middle(kind.shards) for kind in (self.photos, self.renders)])
 
     def losses(self, module: nn.Module, batch: Batch, progress: float) -> dict[str, Tensor]:
         options, split = self.options, self.options.batch_photos
-        seen = module(to_float(batch["crop"]))
-        kinds = (slice(split), slice(split, None))
-        identity = [
-            margin_loss(cosines[kind], batch["identity"][kind], options.margin, options.scale)
-            for kind, cosines in zip(kinds, (seen.photo_cosines, seen.render_cosines), strict=True)
+        crops, share = to_float(batch["crop"]), batch["share"][:, None, None, None]
+        crops = share * crops + (1 - share) * crops[batch["partner"]]
+        seen: Seen = module(crops)
+        kind = (torch.arange(len(crops), device=crops.device) >= split).long()
+        target = functional.normalize(self.teacher(crops) - self.middles[kind], dim=1)
+        whole, identity = batch["share"] == 1, batch["identity"]
+        margins = [
+            margin_loss(cosines[whole & (kind == k)], identity[whole & (kind == k)], options.margin, options.scale)
+            for k, cosines in enumerate((seen.photo_cosines, seen.render_cosines))
         ]
-        relation = [relation_loss(seen.embedding[kind], batch["target"][kind]) for kind in kinds]
-        share = split / len(batch["crop"])
         losses = {
-            "teacher": (1 - functional.cosine_similarity(seen.teacher, batch["target"])).mean(),
-            "relation": share * relation[0] + (1 - share) * relation[1],
-            "identity": share * identity[0] + (1 - share) * identity[1],
+            "teacher": (1 - functional.cosine_similarity(seen.teacher, target)).mean(),
+            "relation": relation_loss(seen.embedding, target),
+            "identity": torch.cat(margins).sum() / len(crops),
         }
         weights = (options.teacher_weight, options.relation_weight, options.identity_weight)
         return {**losses, "loss": sum(w * v for w, v in zip(weights, losses.values(), strict=True))}
@@ -143,12 +175,11 @@ class RecogniserTask(Task):
     def evaluate(self) -> dict[str, float]:
         """Verification of identities that were held out, and how far from the teacher's their embeddings are."""
         measures: dict[str, float] = {}
-        for name, kind in self.held_out.items():
-            embeddings = embed(self.network.recogniser, kind.shards)
-            found = verification(embeddings, kind.number)
+        for (name, shards), middle in zip(self.held_out.items(), self.middles, strict=True):
+            embeddings = embed(self.network.recogniser, shards)
+            found = verification(embeddings.cpu().numpy(), identity_numbers(shards))
             measures |= {f"{name} {measure}": found[measure] for measure in ("accuracy", "auc", "same", "other")}
-            guess = self.network.to_teacher(torch.from_numpy(embeddings).to(self.network.people.device))
-            target = torch.from_numpy(kind.target).to(guess.device)
+            guess, target = self.network.to_teacher(embeddings), embed(self.teacher, shards) - middle
             measures[f"{name} teacher"] = float((1 - functional.cosine_similarity(guess, target)).mean())
         return {"score": measures["photos accuracy"], **measures}
 
@@ -161,21 +192,22 @@ def relation_loss(embedding: Tensor, target: Tensor) -> Tensor:
 
 
 def margin_loss(cosines: Tensor, identity: Tensor, margin: float, scale: float) -> Tensor:
-    """CosFace (Wang et al., 2018): cross-entropy of ``scale`` times the cosines (B, N), of which the right one, number
-    ``identity`` (B,), is first made smaller by ``margin``."""
+    """CosFace (Wang et al., 2018), of each picture (B,): cross-entropy of ``scale`` times the cosines (B, N), of which the
+    right one, number ``identity`` (B,), is first made smaller by ``margin``."""
     right = functional.one_hot(identity, cosines.shape[1])
-    return functional.cross_entropy(scale * (cosines - margin * right), identity)
+    return functional.cross_entropy(scale * (cosines - margin * right), identity, reduction="none")
 
 
 @torch.no_grad()
-def embed(network: LightCNN, shards: Shards, batch: int = 32) -> npt.NDArray[np.float32]:
-    """(N, 256) embeddings of all samples."""
+def embed(network: nn.Module, shards: Shards, chosen: npt.NDArray[np.int_] | None = None, batch: int = 32) -> Tensor:
+    """(N, D) embeddings of some samples, by number; of all where None."""
     device = next(network.parameters()).device
+    indices = np.arange(len(shards)) if chosen is None else chosen
     parts = []
-    for first in range(0, len(shards), batch):
-        crops = np.stack([shards.picture(i) for i in range(first, min(first + batch, len(shards)))])
-        parts.append(network(to_float(torch.from_numpy(crops).to(device))).cpu().numpy())
-    return np.concatenate(parts)
+    for first in range(0, len(indices), batch):
+        crops = np.stack([shards.picture(int(i)) for i in indices[first : first + batch]])
+        parts.append(network(to_float(torch.from_numpy(crops).to(device))))
+    return torch.cat(parts)
 
 
 def load(path: str | Path) -> LightCNN:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,11 +12,10 @@ import torch
 from torch import nn
 
 from train import checkpoint, light_cnn, recogniser
-from train.data import PhotoShards, RenderShards, ShardError
+from train.data import PhotoShards, RenderShards
 from train.dlib_resnet import CHIP, CORNER, DlibResNet, WeightsMissing, chips, load_teacher
-from train.identities import Identities, IdentityBatches, held_out_people, identity_numbers
+from train.identities import Identities, IdentityBatches, held_out_people
 from train.light_cnn import LightCNN, MaxFeatureMap
-from train.teacher_embeddings import labels_path, read_embeddings
 from train.verification import pairs, verification
 
 
@@ -30,26 +28,18 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-@pytest.fixture(scope="module")
-def labelled(shards: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Copies of the drawn shards, with a teacher that makes up one direction per identity."""
-    folder = tmp_path_factory.mktemp("labelled")
-    for name, source in shards.items():
-        shutil.copytree(source, folder / name)
-    kinds = (PhotoShards(folder / "photos"), RenderShards(folder / "renders"))
-    for kind in kinds:
-        directions = np.random.default_rng(0).normal(size=(len(kind), 128)).astype(np.float32)
-        embeddings = directions[identity_numbers(kind)]
-        for number, path in enumerate(kind.paths):
-            here = kind.arrays["shard"] == number
-            np.savez(labels_path(path), key=kind.arrays["key"][here], embedding=embeddings[here])
-    return {name: folder / name for name in shards}
+def untrained_teacher(path: Path | None = None) -> DlibResNet:
+    """A teacher with weights at random: what it says is of the picture, too."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return DlibResNet().eval().requires_grad_(False)
 
 
 @pytest.fixture
-def options(labelled: dict[str, Path], tmp_path: Path) -> recogniser.Options:
+def options(shards: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> recogniser.Options:
+    monkeypatch.setattr(recogniser, "load_teacher", untrained_teacher)
     return recogniser.Options(
-        photos=labelled["photos"], renders=labelled["renders"], out=tmp_path / "run", photo_shards="people-*.tar",
+        photos=shards["photos"], renders=shards["renders"], out=tmp_path / "run", photo_shards="people-*.tar",
         hold_out_people=0.4, preset="tiny", steps=6, batch_photos=8, batch_renders=4, warm_up=2, workers=0,
     )  # fmt: skip
 
@@ -105,31 +95,37 @@ def test_a_batch_depends_on_its_number_alone(options: recogniser.Options) -> Non
     assert torch.equal(task.batches(1, 2)[1]["crop"], task.batches(0, 1)[3]["crop"])
 
 
-def test_neighbours_are_one_identity_and_bring_the_teachers_word(options: recogniser.Options) -> None:
+def test_neighbours_are_one_identity_and_partners_of_one_kind(options: recogniser.Options) -> None:
     photos = PhotoShards(options.photos, options.photo_shards)
-    batches = IdentityBatches(Identities(photos), Identities(RenderShards(options.renders)), (8, 4), 0)
+    batches = IdentityBatches(Identities(photos), Identities(RenderShards(options.renders)), (8, 4), 0.5, 0)
     batch = batches[0]
     assert batch["crop"].shape == (12, 256, 256, 3) and batch["crop"].dtype == torch.uint8
     assert torch.equal(batch["identity"][0::2], batch["identity"][1::2])
-    torch.testing.assert_close(batch["target"][0::2], batch["target"][1::2])  # one direction per identity here
-    torch.testing.assert_close(batch["target"].norm(dim=1), torch.ones(12))
+    assert sorted(batch["partner"].tolist()[:8]) == list(range(8)) and sorted(batch["partner"].tolist()[8:]) == [8, 9, 10, 11]
+    shares = torch.cat([batches[number]["share"] for number in range(20)])
+    assert shares.min() >= 0.5 and shares.max() == 1 and 0.4 < (shares == 1).float().mean() < 0.6
+
+
+def test_who_is_blended_is_nobody(options: recogniser.Options) -> None:
+    """No identity is learnt from a picture of two; the teacher is asked about what is seen."""
+    task = recogniser.RecogniserTask(options)
+    task.to(torch.device("cpu"))
+    batch = task.batches(0, 1)[0]
+    asked: list[torch.Tensor] = []
+    task.teacher.register_forward_hook(lambda module, given, said: asked.append(given[0]))
+    batch["share"][:] = 0.75
+    losses = task.losses(task.network, batch, 0.0)
+    assert losses["identity"] == 0 and losses["teacher"] > 0
+    crops = batch["crop"].permute(0, 3, 1, 2) / 255
+    torch.testing.assert_close(asked[0], 0.75 * crops + 0.25 * crops[batch["partner"]])
 
 
 def test_people_who_are_held_out_are_not_trained_on(options: recogniser.Options) -> None:
     task = recogniser.RecogniserTask(options)
-    held_out = set(task.held_out["photos"].shards.arrays["person"].tolist())
+    held_out = set(task.held_out["photos"].arrays["person"].tolist())
     assert len(held_out) == 2 and not held_out & set(task.photos.shards.arrays["person"].tolist())
     again = PhotoShards(options.photos, options.photo_shards)
     assert set(again.arrays["person"][held_out_people(again, 0.4)].tolist()) == held_out
-
-
-def test_a_teacher_who_was_not_asked_is_a_clear_error(shards: dict[str, Path], options: recogniser.Options) -> None:
-    with pytest.raises(ShardError, match=r"people-train-00.tar has no embeddings .* python -m train.teacher_embeddings --shards"):
-        recogniser.RecogniserTask(replace(options, photos=shards["photos"]))
-    photos = PhotoShards(options.photos)
-    photos.arrays["key"] = np.array(["somebody_0001", *photos.arrays["key"][1:]])
-    with pytest.raises(ShardError, match="without 'somebody_0001': delete it"):
-        read_embeddings(photos)
 
 
 def test_overfits_a_few_identities(options: recogniser.Options) -> None:
