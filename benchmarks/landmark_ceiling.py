@@ -17,7 +17,7 @@ import numpy.typing as npt
 import tyro
 
 from benchmarks import report
-from benchmarks.accuracy import icc, squared_mm
+from benchmarks.measures import icc, squared_mm
 from game.rig import Rig
 from train.data import RenderShards
 from train.geometry import LandmarkSpace, front_vertices, identity_metric, regression

@@ -1,16 +1,22 @@
 """Does a character look like its photo? A face recogniser that nothing here was trained with is asked.
 
-    python -m benchmarks.likeness --photos DIR --judge FILE.onnx [--people 200]
+    python -m benchmarks.likeness --photos lfw-dev.tar --judge FILE.onnx [--people 400] [--sheet runs/likeness.png]
 
-For one photo each of many people, the character is drawn as photographed by the whole line, embedded client to
-renderer, and compared with all photos. *Own photo first*: how often a character is more similar to its own photo than
-to another person's (0.5 is chance), and how often its own is among the five most similar. The judge takes BGR crops of
-112 x 112 pixels on the five points of ArcFace, (x - 127.5) / 128, and gives one embedding. It was made for photos, so
-it is strict with drawn faces. Writes ``likeness.json``."""
+One photo each of many people goes through the whole line: embedded client, parameters, the real renderer. Each character is
+drawn twice, as photographed and neutral (front, at rest), and the judge compares the picture with photos: *similarity*, the
+cosine to its own photo; *identification*, how often, of its own photo and those of so many other people (seeded foils), its own
+is the most similar, or among the first ten. Beside it, in the same run, what one gets for nothing: the base face, another
+person's parameters, the parameters averaged over all people, and the person's styles on the base face.
+
+The judge takes BGR crops of 112 x 112 pixels on the five points of ArcFace, (x - 127.5) / 128, and gives one embedding. It was
+made for photos, so it is strict with drawn faces. Writes ``likeness.json``, and a sheet for eyes: photo, as photographed,
+neutral, of 24 people."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import collections
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +28,11 @@ import tyro
 from tqdm import tqdm
 
 from benchmarks import report
-from game.preview import similarity
-from game.renderer import Renderer
+from game.character import Character
+from game.preview import frame_photo, similarity
+from game.renderer import Renderer, Rendering
 from game.scene import Scene
-from sdk import FaceParamClient, FaceRejected
+from sdk import FaceParamClient
 from sdk.image import decode
 from sdk.output import character
 from train.align_photos import read_samples
@@ -36,7 +43,10 @@ ARCFACE = np.array([[38.29, 51.70], [73.53, 51.50], [56.03, 71.74], [41.55, 92.3
 """Right and left eye, nose and mouth corners of the person, in pixels of the judge's crop."""
 FIVE = ((33, 133), (263, 362), (1,), (61,), (291,))
 """The same as FaceMesh numbers, averaged."""
-TOP = 5
+FIRST = (1, 10)
+"""Identified: the own photo is the most similar, or among so many."""
+SIZE = 512
+SHEET_PEOPLE, SHEET_COLUMNS, SHEET_SIZE = 24, 4, 192
 
 
 @dataclass(frozen=True)
@@ -45,9 +55,21 @@ class Options:
 
     photos: Path  # tar of photos named PERSON_NNNN.jpg
     judge: Path  # ONNX file of the recogniser
-    people: int = 200
+    people: int = 400  # at most so many
+    foils: int = 100  # other people's photos that a character's own is to be found among
+    seed: int = 0  # of who is taken, and of the foils
+    sheet: Path | None = None  # PNG to write for eyes
     model_repository: Path | None = None
     name: str = "likeness"  # of the JSON file
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One person: the photo (H, W, 3), FaceMesh's points in it (468, 3), and the character that was solved from it."""
+
+    photo: Array
+    landmarks: Array
+    character: Character
 
 
 class Judge:
@@ -66,45 +88,129 @@ class Judge:
         return np.asarray(embedding / np.linalg.norm(embedding))
 
 
-def first_photos(path: Path, people: int) -> dict[str, bytes]:
+def first_photos(path: Path, people: int, seed: int = 0) -> dict[str, bytes]:
     """The first photo of so many people, by name."""
     found: dict[str, bytes] = {}
     for key, files in sorted(read_samples(path)):
         found.setdefault(key.rpartition("_")[0], files["jpg"])
-    chosen = np.random.default_rng(0).permutation(sorted(found))[:people]
+    chosen = np.random.default_rng(seed).permutation(sorted(found))[:people]
     return {person: found[person] for person in chosen.tolist()}
 
 
-def rank(characters: Array, photos: Array) -> dict[str, float]:
-    """Embeddings (N, D) of both, row by row of one person."""
-    alike = characters @ photos.T
-    own = np.diag(alike)
-    beaten = (own[:, None] > alike).sum(1) / (len(alike) - 1)
-    place = (alike > own[:, None]).sum(1)
+def solved(options: Options) -> list[Subject]:
+    """The people whose photos are accepted."""
+    photos = list(first_photos(options.photos, options.people, options.seed).values())
+    subjects = []
+    with FaceParamClient.embedded(options.model_repository) as client:
+        for outcome in client.infer_many(photos, concurrency=2, progress=True):
+            if outcome.params is not None:
+                picture = decode(photos[outcome.index]).pixels
+                subjects.append(Subject(picture, outcome.params.face.landmarks, character(outcome.params)))
+    return subjects
+
+
+def baselines(own: Sequence[Character], seed: int) -> dict[str, list[Character]]:
+    """For each method its identity and styles for each person, in that person's expression and pose."""
+    order = np.random.default_rng(seed).permutation(len(own))
+    another = np.empty(len(own), int)
+    another[order] = np.roll(order, 1)  # nobody is their own
+    base = np.zeros_like(own[0].identity)
+    mean = np.mean([face.identity for face in own], 0, dtype=np.float64).astype(np.float32)
+    common = {slot: collections.Counter(face.style[slot] for face in own).most_common(1)[0][0] for slot in own[0].style}
     return {
-        "own photo before another's": float(beaten.mean()),
-        f"own photo among the first {TOP}": float((place < TOP).mean()),
-        "by chance": TOP / len(alike),
-        "similarity to own photo": float(own.mean()),
-        "similarity to others'": float((alike.sum() - own.sum()) / (alike.size - len(alike))),
+        "base face": [replace(face, identity=base, style={}) for face in own],
+        "another person's parameters": [
+            replace(face, identity=own[other].identity, style=own[other].style) for face, other in zip(own, another, strict=True)
+        ],
+        "average parameters": [replace(face, identity=mean, style=common) for face in own],
+        "own styles on the base face": [replace(face, identity=base) for face in own],
     }
 
 
-def main(options: Options) -> dict[str, float]:
+def at_rest(face: Character) -> Character:
+    """Neutral and looking ahead."""
+    return replace(face, expression=np.zeros_like(face.expression), pose=np.zeros_like(face.pose))
+
+
+class Drawing:
+    """Characters as the judge and the sheet see them, each drawn once."""
+
+    def __init__(self, judge: Judge) -> None:
+        self.judge, self.renderer, self.scene = judge, Renderer(size=SIZE), Scene.studio(SIZE)
+        self._known: dict[bytes, Array] = {}
+
+    def render(self, face: Character) -> Rendering:
+        return self.renderer.render(face, self.scene)
+
+    def embedding(self, face: Character) -> Array:
+        """(512,) by the judge."""
+        key = b"".join((face.identity.tobytes(), face.expression.tobytes(), face.pose.tobytes(), repr(face.style).encode()))
+        if key not in self._known:
+            drawn = self.render(face)
+            self._known[key] = self.judge.embed(drawn.image, drawn.landmarks)
+        return self._known[key]
+
+
+def identification(characters: Array, photos: Array, foils: int, seed: int = 0) -> dict[str, float]:
+    """Embeddings (N, D) of both, row by row of one person. Every character looks for its own photo among those of `foils`
+    other people (of all others where there are fewer), seeded and the same for every method."""
+    rng = np.random.default_rng([seed, 1])
+    foils = min(foils, len(photos) - 1)
+    alike = characters @ photos.T
+    own = np.diag(alike)
+    places = np.empty(len(photos))
+    for k in range(len(photos)):
+        others = rng.choice(np.delete(np.arange(len(photos)), k), foils, replace=False)
+        # Where several are exactly as similar, the own photo stands in their middle: saying the same of all is chance.
+        places[k] = (alike[k, others] > own[k]).sum() + (alike[k, others] == own[k]).sum() / 2
+    others = (alike.sum() - own.sum()) / max(alike.size - len(alike), 1)
+    return {
+        "similarity": float(own.mean()),
+        "to others": float(others),
+        **{f"among the first {n}" if n > 1 else "first": float((places < n).mean()) for n in FIRST},
+        "own before another": float(1 - places.mean() / foils),
+    }
+
+
+def sheet(subjects: Sequence[Subject], drawing: Drawing, seed: int) -> Array:
+    """Photo, as photographed and neutral, of some people, side by side."""
+    chosen = np.random.default_rng([seed, 2]).permutation(len(subjects))[:SHEET_PEOPLE]
+    cells = []
+    for number in chosen:
+        subject = subjects[number]
+        drawn = [drawing.render(subject.character), drawing.render(at_rest(subject.character))]
+        framed = frame_photo(subject.photo, similarity(subject.landmarks, drawn[0].landmarks), drawing.scene.background)
+        panels = [framed, *(rendering.image for rendering in drawn)]
+        cells.append(np.hstack([cv2.resize(p, (SHEET_SIZE,) * 2, interpolation=cv2.INTER_AREA) for p in panels]))
+    cells += [np.full_like(cells[0], 255)] * (-len(cells) % SHEET_COLUMNS)
+    framed = [np.pad(cell, ((4, 4), (4, 4), (0, 0)), constant_values=255) for cell in cells]
+    return np.vstack([np.hstack(framed[k : k + SHEET_COLUMNS]) for k in range(0, len(framed), SHEET_COLUMNS)])
+
+
+def main(options: Options) -> dict[str, Any]:
     """Measure, print, write."""
-    judge, renderer, scene = Judge(options.judge), Renderer(size=512), Scene.studio(512)
-    of_photos, of_characters = [], []
-    with FaceParamClient.embedded(options.model_repository) as client:
-        for data in tqdm(first_photos(options.photos, options.people).values(), unit="photo"):
-            try:
-                params = client.infer(data)
-            except FaceRejected:
-                continue
-            drawn = renderer.render(character(params), scene)
-            of_photos.append(judge.embed(decode(data).pixels, params.face.landmarks))
-            of_characters.append(judge.embed(drawn.image, drawn.landmarks))
-    results = {"people": len(of_photos), **rank(np.array(of_characters), np.array(of_photos))}
-    report.print_table("Likeness", ("measure", "value"), list(results.items()))
+    subjects, drawing = solved(options), Drawing(Judge(options.judge))
+    photos = np.array([drawing.judge.embed(subject.photo, subject.landmarks) for subject in subjects])
+    own = [subject.character for subject in subjects]
+    methods = {"faceparam": own, **baselines(own, options.seed)}
+    results: dict[str, Any] = {"people": len(subjects), "foils": min(options.foils, len(subjects) - 1), "views": {}}
+    with tqdm(total=2 * len(own) * len(methods), unit="character") as bar:
+        for view, posed in (("as photographed", own), ("neutral", [at_rest(face) for face in own])):
+            results["views"][view] = {}
+            for name, faces in methods.items():
+                embeddings = []
+                for face, pose in zip(faces, posed, strict=True):
+                    embeddings.append(drawing.embedding(replace(face, expression=pose.expression, pose=pose.pose)))
+                    bar.update()
+                found = identification(np.array(embeddings), photos, options.foils, options.seed)
+                results["views"][view][name] = found
+    for view, rows in results["views"].items():
+        table = [(name, *found.values()) for name, found in rows.items()]
+        report.print_table(f"Likeness, {view}", ("parameters", *next(iter(rows.values()))), table)
+    if options.sheet:
+        options.sheet.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(options.sheet), sheet(subjects, drawing, options.seed)[..., ::-1])
+        print(f"\nsheet of {min(SHEET_PEOPLE, len(subjects))} people: {options.sheet}")
     print(f"\n{report.write(options.name, results, ('onnxruntime',))}")
     return results
 

@@ -31,26 +31,31 @@ def pairs(identity: Array, count: int, seed: int = 0) -> tuple[Array, Array]:
 
 
 def verification(embeddings: Array, identity: Array, count: int = 3000) -> dict[str, float]:
-    """Measures of embeddings (N, D) of length 1: "accuracy", its standard error over the folds, "auc", and the mean cosine of
-    the pairs of one ("same") and of two identities ("other"). All are NaN where there are less pairs of one than folds."""
+    """Measures of embeddings (N, D) of length 1: those of :func:`told_apart` by their cosine."""
     chosen, same = pairs(identity, count)
+    return told_apart((embeddings[chosen[:, 0]] * embeddings[chosen[:, 1]]).sum(1), same)
+
+
+def told_apart(score: Array, same: Array) -> dict[str, float]:
+    """Measures of pairs' scores (P,), higher for alike, and whether they show one identity (P,): "accuracy", its standard
+    error over the folds, "auc", and the mean score of the pairs of one ("same") and of two identities ("other"). All are NaN
+    where there are less pairs of one than folds."""
     if same.sum() < FOLDS:
         return dict.fromkeys(("accuracy", "standard error", "auc", "same", "other"), np.nan)
-    cosine = (embeddings[chosen[:, 0]] * embeddings[chosen[:, 1]]).sum(1)
     fold = np.random.default_rng(0).permutation(len(same)) % FOLDS
-    shares = [_right(cosine, same, fold == k) for k in range(FOLDS)]
+    right = [_right(score, same, fold == k) for k in range(FOLDS)]
     return {
-        "accuracy": float(np.mean(shares)),
-        "standard error": float(np.std(shares, ddof=1) / np.sqrt(FOLDS)),
-        "auc": float(np.searchsorted(np.sort(cosine[~same]), cosine[same]).mean() / (~same).sum()),
-        "same": float(cosine[same].mean()),
-        "other": float(cosine[~same].mean()),
+        "accuracy": float(np.mean(right)),
+        "standard error": float(np.std(right, ddof=1) / np.sqrt(FOLDS)),
+        "auc": float(np.searchsorted(np.sort(score[~same]), score[same]).mean() / (~same).sum()),
+        "same": float(score[same].mean()),
+        "other": float(score[~same].mean()),
     }
 
 
-def _right(cosine: Array, same: Array, tested: Array) -> float:
+def _right(score: Array, same: Array, tested: Array) -> float:
     """Share of tested pairs that the best threshold of the others tells right."""
-    order = np.argsort(cosine[~tested])
-    others, is_same = cosine[~tested][order], same[~tested][order]
+    order = np.argsort(score[~tested])
+    others, is_same = score[~tested][order], same[~tested][order]
     right = np.cumsum(~is_same) + is_same.sum() - np.cumsum(is_same)  # with the threshold at each pair
-    return float(((cosine[tested] > others[right.argmax()]) == same[tested]).mean())
+    return float(((score[tested] > others[right.argmax()]) == same[tested]).mean())
