@@ -2,9 +2,9 @@
 
 Labels for photos without labels. Lids and lips are known by their rings, brows and the nose by their surroundings and their
 middle: inside, away from the edge, there is only one possibility; outside, away from the edge, that part is excluded. In
-between, and between hair, skin and background, everything stays possible: landmarks are good to about two pixels, and say
-nothing about hair. To exclude matters as much as to name: where landmarks only named parts, brows and noses grew over the
-unlabelled skin around them.
+between everything stays possible: landmarks are good to about two pixels. Of hair they say that a head goes on above its
+forehead, hairy or bald: no render shows real hair, which was taken for background before. To exclude matters as much as to
+name: where landmarks only named parts, brows and noses grew over the unlabelled skin around them.
 
 The nose is drawn where the game's labels hold it under these landmarks, so that photos and renders mean the same by it."""
 
@@ -82,6 +82,10 @@ BROW_MIDDLES = (
 )
 """Pairs of landmarks above and below a brow's middle, along which there is nothing but brow."""
 NOT_IN_FACE = set_of(BACKGROUND, NECK_AND_EARS)
+HAIRLINE = ((54, 0.3), (103, 0.6), (67, 0.85), (109, 1.0), (10, 1.0), (338, 1.0), (297, 0.85), (332, 0.6), (284, 0.3))
+"""Landmarks along the upper forehead, and how far the head surely goes on above each, in units of HEAD."""
+HEAD = 0.15
+"""Share of the height of the face, from chin to hairline: half of what is above the hairline of a bald head."""
 FACE = Area(_FACE, -8)
 
 _SUBPIXEL = 4  # bits of OpenCV's fixed-point coordinates
@@ -91,7 +95,7 @@ def possible_parts(landmarks: Points) -> Sets:
     """Landmarks (468, 2) in crop pixels -> for every pixel (256, 256) the set of parts that it may be, see
     :data:`train.face_parts.ANY`."""
     possible = np.full((CROP_SIZE, CROP_SIZE), ANY, np.int16)
-    possible[_drawn(landmarks, FACE)] &= ANY & ~NOT_IN_FACE
+    possible[_drawn(landmarks, FACE) | _above(landmarks)] &= ANY & ~NOT_IN_FACE
     for parts, area in ONLY_WITHIN:
         possible[~_drawn(landmarks, area)] &= ANY & ~parts
     for parts, area in SURELY:
@@ -100,6 +104,15 @@ def possible_parts(landmarks: Points) -> Sets:
         middle = np.array([landmarks[list(pair)].mean(0) for pair in pairs])
         cv2.polylines(possible, [_fixed(middle)], False, parts, 2, cv2.LINE_8, _SUBPIXEL)
     return possible
+
+
+def _above(landmarks: Points) -> npt.NDArray[np.bool_]:
+    """(256, 256) where a head goes on above its forehead."""
+    up = HEAD * (landmarks[10] - landmarks[152])
+    over, under = (np.array([landmarks[point] + sign * height * up for point, height in HAIRLINE]) for sign in (1, -1))
+    canvas = np.zeros((CROP_SIZE, CROP_SIZE), np.uint8)
+    cv2.fillPoly(canvas, [_fixed(np.concatenate([under, over[::-1]]))], 1, cv2.LINE_8, _SUBPIXEL)
+    return canvas.astype(bool)
 
 
 def _drawn(landmarks: Points, area: Area) -> npt.NDArray[np.bool_]:

@@ -1,7 +1,8 @@
 """Batches for the segmenter: renders with the part of every pixel, photos with the parts that their pixels may be.
 
 Labels move with their picture, by the same matrix; left and right change places in the mirror; what stands in front of the
-face and the black outside of a photo is background."""
+face and the black outside of a photo is background. Half of the renders get the surroundings of a photo for theirs, sharp and
+full of things, where those of the renderer are soft: hair was told from background by that."""
 
 from __future__ import annotations
 
@@ -26,6 +27,10 @@ from train.landmark_parts import Sets, possible_parts
 Image = npt.NDArray[np.uint8]
 AnyLabels = npt.NDArray[Any]
 _OF_LABELS = table(OF_LABELS)
+BACKDROPS = 0.5
+"""Share of renders that get the surroundings of a photo."""
+BESIDE = 60
+"""Columns at either side of an aligned photo that show little but surroundings."""
 
 
 class Kind(NamedTuple):
@@ -87,6 +92,14 @@ def changed(image: Image, labels: AnyLabels, kind: Kind, rng: np.random.Generato
     return np.ascontiguousarray(image), labels
 
 
+def with_backdrop(image: Image, labels: Labels, photo: Image) -> Image:
+    """A render (256, 256, 3) with its parts (256, 256) before what stands at the sides of a photo (256, 256, 3)."""
+    sides = np.hstack([photo[:, -BESIDE:], photo[:, :BESIDE]])  # the photo's borders meet in the middle, behind the head
+    backdrop = cv2.resize(sides, (CROP_SIZE, CROP_SIZE), interpolation=cv2.INTER_CUBIC)
+    share = cv2.blur((labels == BACKGROUND).astype(np.float32), (3, 3))[..., None]
+    return (image + share * (backdrop - image.astype(np.float32)) + 0.5).astype(np.uint8)
+
+
 def _differ(first: Image, second: Image) -> npt.NDArray[np.bool_]:
     return (first != second).any(2)
 
@@ -124,8 +137,13 @@ class SegmenterBatches(Dataset[dict[str, Tensor]]):
     def _rows(
         self, shards: LabelledRenders | MaskedPhotos, turn: int, take: int, stream: int, rng: np.random.Generator
     ) -> list[tuple[Image, AnyLabels]]:
-        chosen = drawn(len(shards), self.seed, stream, turn, take)
-        return [changed(shards.picture(int(i)), shards.labels(int(i)), shards.kind, rng) for i in chosen]
+        rows = []
+        for index in drawn(len(shards), self.seed, stream, turn, take).tolist():
+            image, labels = shards.picture(index), shards.labels(index)
+            if self.photos is not None and shards is self.renders and rng.random() < BACKDROPS:
+                image = with_backdrop(image, labels, self.photos.picture(int(rng.integers(len(self.photos)))))
+            rows.append(changed(image, labels, shards.kind, rng))
+        return rows
 
     def __len__(self) -> int:
         return 2**40

@@ -43,7 +43,7 @@ from train.face_parts import (
 )  # fmt: skip
 from train.geometry import mirrored_landmarks
 from train.landmark_parts import possible_parts
-from train.segmenter_data import PART, LabelledPhotos, LabelledRenders, MaskedPhotos, changed
+from train.segmenter_data import PART, LabelledPhotos, LabelledRenders, MaskedPhotos, changed, with_backdrop
 from train.segmenter_losses import cross_entropy, dice, intersection_over_union, members, set_entropy, shares
 
 
@@ -138,6 +138,27 @@ def plain(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pictures are moved and mirrored only."""
     for name in ("looks", "cover", "black_corners"):
         monkeypatch.setattr(augment, name, lambda image, rng: image)
+
+
+def test_a_head_goes_on_above_its_forehead(shards: dict[str, Path]) -> None:
+    """There is hair or a bald head, but neither background nor neck; farther up and beside the head anything may be."""
+    landmarks = MaskedPhotos(shards["photos"]).arrays["landmarks"][0]
+    possible = possible_parts(landmarks)
+    (x, y), height = landmarks[10], landmarks[152, 1] - landmarks[10, 1]
+    just_above, far_above = possible[int(y - 0.1 * height), int(x)], possible[int(y - 0.25 * height), int(x)]
+    assert not just_above & (set_of(BACKGROUND) | set_of(NECK_AND_EARS))
+    assert just_above & set_of(HAIR) and just_above & set_of(SKIN)
+    assert far_above & set_of(BACKGROUND)
+
+
+def test_a_photos_surroundings_replace_the_background_alone() -> None:
+    image, photo = np.full((256, 256, 3), 100, np.uint8), np.zeros((256, 256, 3), np.uint8)
+    photo[:, :128], photo[:, 128:] = 10, 240
+    labels = np.full((256, 256), SKIN, np.uint8)
+    labels[:, :64] = labels[:, 192:] = BACKGROUND
+    composed = with_backdrop(image, labels, photo)
+    assert (composed[:, 66:190] == 100).all()
+    assert (composed[:, :62] == 240).all() and (composed[:, 194:] == 10).all()  # borders meet behind the head
 
 
 @pytest.mark.usefixtures("plain")
