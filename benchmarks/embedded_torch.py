@@ -25,13 +25,14 @@ def main() -> None:
     from export.graphs import graphs
     from sdk.image import decode
     from sdk.letterbox import letterbox
+    from train import bisenet, light_cnn
     from train.alignment import Aligner
     from train.networks import build
 
     torch.set_num_threads(cores)
     canvas = torch.from_numpy(letterbox(decode(Path(photo)).pixels)[0])[None]
     align = Aligner().eval()
-    heads = graphs(build("cpu").eval())
+    heads = graphs(build("cpu", bisenet.build("cpu"), light_cnn.build("cpu")).eval())
     times: dict[str, list[float]] = defaultdict(list)
     with torch.inference_mode():
         crop = align(canvas)[0]

@@ -40,7 +40,7 @@ class Options:
 def taught(weights: Path | None, shards: Shards) -> Tensor | None:
     """(N, 128) the teacher's embeddings from their middle, of length 1; None where it is not there."""
     try:
-        teacher = Teacher(load_teacher(weights), half=False)
+        teacher = Teacher(load_teacher(weights))
     except WeightsMissing:
         return None
     said = embed(teacher, shards)

@@ -16,6 +16,7 @@ from export.graphs import graphs
 from sdk import FaceParamClient, contract
 from sdk.embedded import EmbeddedBackend
 from sdk.models import find_models
+from train import bisenet, light_cnn
 from train.alignment import Aligner
 from train.networks import build
 
@@ -26,7 +27,7 @@ class TorchBackend(EmbeddedBackend):
     def __init__(self) -> None:
         super().__init__(find_models(), threads=1)
         torch.set_num_threads(1)
-        self._networks = {"align": Aligner().eval(), **graphs(build("cpu").eval())}
+        self._networks = {"align": Aligner().eval(), **graphs(build("cpu", bisenet.build("cpu"), light_cnn.build("cpu")).eval())}
         self._outputs = {name: model.output_names for name, model in contract.models(self.schema).items()}
 
     def wait_until_ready(self, seconds: float) -> None:

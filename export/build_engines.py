@@ -1,7 +1,7 @@
 """Networks to engines: export, check, build, and write the model repository that is served and embedded.
 
     python -m export.build_engines                                           # engines from the ONNX files that are here
-    python -m export.build_engines --checkpoint runs/regressor/last.pt       # new weights: regressor and encoder
+    python -m export.build_engines --regressor runs/regressor/last.pt --encoder runs/encoder/last.pt   # new weights
     python -m export.build_engines --align                                   # align anew (its weights come with MediaPipe)
 
 Each graph is kept as ``model.onnx`` (FP32, for CPUs) and ``model.fp16.onnx`` (mixed precision, for TensorRT), see
@@ -68,7 +68,8 @@ class Profiles:
 class Options:
     """Options; each is a flag of the command line."""
 
-    checkpoint: Path | None = None  # of train.regressor or train.encoder; without it those two models' files stay as they are
+    regressor: Path | None = None  # checkpoint of train.regressor or train.encoder; without it the model's files stay as they are
+    encoder: Path | None = None  # the same for encoder
     align: bool = False  # export align anew too
     model_repository: Path = Path("model_repository")
     version: int = 1
@@ -142,17 +143,17 @@ def not_checked(backend: Backend) -> list[str]:
 def export(options: Options) -> dict[str, tuple[Any, Any]]:
     """Write the ONNX files asked for, and `align`'s if they are missing; the graphs in FP32 and mixed precision by name."""
     align = options.align or not all((options.folder("align") / file).is_file() for file in (MODEL_FILE, FP16_FILE))
-    if not align and options.checkpoint is None:
+    checkpoints = {name: path for name in ("regressor", "encoder") if (path := getattr(options, name)) is not None}
+    if not align and not checkpoints:
         return {}
     from export import graphs  # needs torch, and the files are built and checked without
     from train import checkpoint
 
     found: dict[str, tuple[Any, Any]] = {"align": (graphs.aligner(), graphs.mixed_aligner())} if align else {}
     models: dict[str, contract.Model] = {"align": contract.ALIGN}
-    if options.checkpoint is not None:
-        network = checkpoint.rebuild(checkpoint.load(options.checkpoint))
-        mixed = graphs.mixed_graphs(network)
-        found |= {name: (graph, mixed[name]) for name, graph in graphs.graphs(network).items()}
+    for name, path in checkpoints.items():
+        network = checkpoint.rebuild(checkpoint.load(path))
+        found[name] = (graphs.graphs(network)[name], graphs.mixed_graphs(network)[name])
         models |= contract.models(network.schema)
         options.model_repository.mkdir(parents=True, exist_ok=True)
         (options.model_repository / SCHEMA_FILE).write_text(network.schema.to_json(), encoding="utf-8")

@@ -90,7 +90,7 @@ class Compilation:
             raise EngineBuildError(
                 self.job.graph,
                 f"the parser refuses {first.node_operator() or 'the file'}: {first.desc()}" if first else self._last_words(),
-                "change that operator in train/ or export/graphs.py and export again (--checkpoint, --align)",
+                "change that operator in train/ or export/graphs.py and export again (--regressor, --encoder, --align)",
                 first.node_name() if first else "",
             )
 

@@ -13,14 +13,17 @@ boxes (a landmark near 190 px has steps of 1/8 px in FP16), and standard deviati
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import fusion
 
 from train.alignment import Aligner
+from train.bisenet import Segmentation, Segmenter
 from train.blazeface import BlazeFace
 from train.facemesh import FaceMesh
+from train.light_cnn import LightCNN, look
 from train.networks import POSE_UNIT, FaceNet
 
 
@@ -66,9 +69,14 @@ def graphs(network: FaceNet) -> dict[str, nn.Module]:
 
 
 def mixed_graphs(network: FaceNet) -> dict[str, nn.Module]:
-    """The same in mixed precision: trunk, fine map and hidden layers in FP16. ``network`` is left as it is."""
+    """The same in mixed precision: the fixed networks, trunk, fine map and hidden layers in FP16. ``network`` is left as it
+    is."""
     mixed = copy.deepcopy(network).eval()
     _fold_batch_norms(mixed)
+    if mixed.segmenter is not None:
+        mixed.segmenter = SegmenterInHalf(mixed.segmenter)  # type: ignore[assignment]
+    if mixed.recogniser is not None:
+        mixed.recogniser = RecogniserInHalf(mixed.recogniser)  # type: ignore[assignment]
     mixed.trunk = FromHalf(mixed.trunk)  # type: ignore[assignment]
     for part in (mixed.flatten_eight, mixed.flatten_four, mixed.fine):
         part.half()  # they read the trunk's grids, which are in half already
@@ -91,14 +99,14 @@ def mixed_aligner() -> nn.Module:
 
 
 class FromHalf(nn.Module):
-    """A part in FP16 that takes an FP32 tensor and answers in FP16."""
+    """A trunk in FP16 that takes FP32 tensors and answers in FP16."""
 
     def __init__(self, part: nn.Module) -> None:
         super().__init__()
         self.part = part.half()
 
-    def forward(self, x: Tensor) -> list[Tensor]:
-        answer: list[Tensor] = self.part(x.half())
+    def forward(self, crop: Tensor, features: Sequence[Tensor]) -> list[Tensor]:
+        answer: list[Tensor] = self.part(crop.half(), [grid.half() for grid in features])
         return answer
 
 
@@ -112,6 +120,29 @@ class InHalf(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         answer: Tensor = self.part(x.half()).float()
         return answer
+
+
+class SegmenterInHalf(nn.Module):
+    """The segmenter in FP16 between FP32 tensors: the softmax over parts is taken in FP32."""
+
+    def __init__(self, segmenter: Segmenter) -> None:
+        super().__init__()
+        self.segmenter = segmenter.half()
+
+    def forward(self, crop: Tensor) -> Segmentation:
+        logits, auxiliary, f_gb, (fine, middle, coarse) = self.segmenter(crop.half())
+        return Segmentation(logits.float(), auxiliary, f_gb.float(), (fine.float(), middle.float(), coarse.float()))
+
+
+class RecogniserInHalf(nn.Module):
+    """The recogniser in FP16; mean and contrast of the picture are taken out of it, and lengths to 1, in FP32."""
+
+    def __init__(self, recogniser: LightCNN) -> None:
+        super().__init__()
+        self.recogniser = recogniser.half()
+
+    def forward(self, crop: Tensor) -> Tensor:
+        return nn.functional.normalize(self.recogniser.describe(look(crop).half()).float(), dim=1)
 
 
 class InFull(nn.Module):

@@ -37,9 +37,7 @@ class FileError(RuntimeError):
     """An ONNX file is not what it should be; the message names the graph and what differs."""
 
     def __init__(self, graph: str, problem: str) -> None:
-        super().__init__(
-            f"graph {graph!r}: {problem}. Export it again: --checkpoint for regressor and encoder, --align for align."
-        )
+        super().__init__(f"graph {graph!r}: {problem}. Export it again: --regressor, --encoder with a checkpoint, or --align.")
 
 
 def export_graph(graph: nn.Module, model: contract.Model) -> ModelProto:

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from train.face_parts import PARTS, REBUILT
-from train.networks import Residual
+from train.layers import Residual
 
 HEAD_SCALE = 2
 """Places per cell of the fused grid, each way, of which the head says the classes."""
@@ -62,6 +62,12 @@ class Segmentation(NamedTuple):
     auxiliary: tuple[Tensor, Tensor]
     f_gb: Tensor
     features: tuple[Tensor, Tensor, Tensor]
+
+    def rows(self, first: int, last: int) -> Segmentation:
+        """What is said about some of the crops, from number `first` on and before number `last`."""
+        some = slice(first, last)
+        auxiliary, features = (tuple(grid[some] for grid in grids) for grids in (self.auxiliary, self.features))
+        return Segmentation(self.logits[some], auxiliary, self.f_gb[some], features)  # type: ignore[arg-type]
 
     def weighted_features(self, parts: Sequence[int] = REBUILT) -> tuple[Tensor, Tensor, Tensor]:
         """T of [0081]: the features of the last three layers, each place weighted with the probability that it belongs to one
@@ -104,6 +110,11 @@ class SpatialPath(nn.Module):
         return self.layers(crop)
 
 
+def gate(logits: Tensor) -> Tensor:
+    """Sigmoid, in float32 where the logits are of half precision."""
+    return logits.float().sigmoid().to(logits.dtype)
+
+
 class AttentionRefinement(nn.Module):
     """A convolution whose channels are weighted by what the whole picture shows (figure 2b of the paper)."""
 
@@ -114,7 +125,7 @@ class AttentionRefinement(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.convolution(x)
-        return x * self.attention(x.mean((2, 3), keepdim=True)).sigmoid()
+        return x * gate(self.attention(x.mean((2, 3), keepdim=True)))
 
 
 class ContextPath(nn.Module):
@@ -161,12 +172,12 @@ class FeatureFusion(nn.Module):
         super().__init__()
         self.join = ConvolutionBlock(inputs, outputs, 1)
         self.attention = nn.Sequential(
-            nn.Conv2d(outputs, outputs // 4, 1), nn.ReLU(inplace=True), nn.Conv2d(outputs // 4, outputs, 1), nn.Sigmoid()
+            nn.Conv2d(outputs, outputs // 4, 1), nn.ReLU(inplace=True), nn.Conv2d(outputs // 4, outputs, 1)
         )
 
     def forward(self, spatial: Tensor, context: Tensor) -> Tensor:
         x = self.join(torch.cat([spatial, context], 1))
-        return x + x * self.attention(x.mean((2, 3), keepdim=True))
+        return x + x * gate(self.attention(x.mean((2, 3), keepdim=True)))
 
 
 class Segmenter(nn.Module):
@@ -216,10 +227,14 @@ def describe(network: Segmenter) -> dict[str, Any]:
 def rebuild(state: dict[str, Any]) -> Segmenter:
     """The network of a checkpoint of :mod:`train.segmenter`, with the moving average of its weights, in evaluation mode.
     ValueError where the checkpoint is of other parts, or of another network."""
-    description = state["description"]
+    network = of_description(state["description"])
+    network.load_state_dict(state["average"])
+    return network.eval()
+
+
+def of_description(description: dict[str, Any]) -> Segmenter:
+    """A fresh network as :func:`describe` told it; ValueError where it is of other parts, or of another network."""
     if description.get("parts") != list(PARTS):
         raise ValueError(f"this is no checkpoint of a segmenter with the parts {', '.join(PARTS)}")
     preset = {name: tuple(value) if isinstance(value, list | tuple) else value for name, value in description["preset"].items()}
-    network = Segmenter(Preset(**preset))
-    network.load_state_dict(state["average"])
-    return network.eval()
+    return Segmenter(Preset(**preset))

@@ -7,6 +7,7 @@ and ``average`` (state dicts: as trained, and its moving average, which is what 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from sdk.schema import Schema
+from train import bisenet, light_cnn
 from train.networks import FaceNet, Preset
 
 LAST = "last.pt"
@@ -37,9 +39,27 @@ def rebuild(state: dict[str, Any], average: bool = True) -> FaceNet:
     """The network of a checkpoint in evaluation mode: its moving average, or the weights as trained."""
     description = state["description"]
     preset = {name: tuple(v) if isinstance(v, list) else v for name, v in description["preset"].items()}
-    network = FaceNet(Preset(**preset), Schema.from_json(description["schema"]))
+    of_segmenter, of_recogniser = description.get("segmenter"), description.get("recogniser")
+    segmenter = bisenet.of_description(of_segmenter) if of_segmenter else None
+    recogniser = light_cnn.rebuild(of_recogniser) if of_recogniser else None
+    network = FaceNet(Preset(**preset), segmenter, recogniser, Schema.from_json(description["schema"]))
     network.load_state_dict(state["average" if average else "network"])
     return network.eval()
+
+
+@torch.no_grad()
+def take_over(network: nn.Module, values: Mapping[str, Tensor]) -> list[str]:
+    """Let a network begin with the weights of another, by name. Where it has more inputs, behind those of the other, they
+    begin with no weight. What only one of the two has stays as it is. Returns the names of what the network keeps of its own."""
+    own = network.state_dict()
+    for name in own.keys() & values.keys():
+        mine, other = own[name], values[name]
+        if mine.ndim != other.ndim or any(m < o for m, o in zip(mine.shape, other.shape, strict=True)):
+            raise ValueError(f"{name} {tuple(other.shape)} does not fit into {tuple(mine.shape)}: those networks differ in more")
+        if mine.shape != other.shape:
+            mine.zero_()
+        mine[tuple(slice(side) for side in other.shape)] = other
+    return sorted(own.keys() - values.keys())
 
 
 class MovingAverage:

@@ -26,8 +26,6 @@ SPACE_SAMPLE = 12000
 """Samples of each kind from which linear spaces and conventions are fitted."""
 CODE_NOISE = 2.5
 """Pixels per coefficient of the landmark code: about how well landmarks are seen, 1.3 px each."""
-RIDGE = 3.0
-"""Weight of a zero for what FaceMesh makes of expressions and identities: matters where renders are few."""
 JITTER = 1.5
 """Pixels by which augmentation moves landmarks, on average (see :mod:`train.augment`)."""
 
@@ -175,51 +173,17 @@ def fit_similarity(points: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     return a @ matrix.transpose(1, 2) + goal
 
 
-class LandmarkConvention(nn.Module):
-    """What separates FaceMesh's points from the rig's on the same face: a mean offset per landmark that turns with
-    the head, and how far FaceMesh strays around it. Measured on renders, where both are known, so that it holds no
-    person's shape.
+def reliability(rig_points: FloatArray, mesh_points: FloatArray) -> Tensor:
+    """(468,) weights of FaceMesh's points, 1 on average: how little each strays from its mean offset to the rig's.
 
-    ``offset``: (3, 468, 2) crop px for 1, sin(pitch), sin(yaw). ``reliability``: (468,) weights with mean 1.
-    """
-
-    offset: Tensor
-    reliability: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("offset", torch.zeros(3, LANDMARKS, 2))
-        self.register_buffer("reliability", torch.ones(LANDMARKS))
-
-    @classmethod
-    def fit(
-        cls, rig_points: FloatArray, mesh_points: FloatArray, pose: FloatArray, expression: FloatArray, identity: FloatArray
-    ) -> LandmarkConvention:
-        """From renders: both kinds of points (N, 468, 2) in crop px, poses (N, 2) in degrees, action units (N, 23) and
-        codes of identity (N, K). Renders on which FaceMesh lost the face (median distance over 8 px) do not count.
-
-        FaceMesh falls short of the game's wide expressions and rare heads, which photos do not show: what it makes of
-        those is fitted beside the convention and left out of it, so the convention is that of a common face at rest."""
-        difference = mesh_points - rig_points
-        kept = np.median(np.linalg.norm(difference, axis=-1), 1) < 8
-        difference, angle = difference[kept], np.deg2rad(pose[kept])
-        convention = np.stack([np.ones(len(angle)), np.sin(angle[:, 0]), np.sin(angle[:, 1])], 1)
-        features = np.concatenate([convention, expression[kept], identity[kept]], 1)
-        ridge = np.diag(RIDGE * (np.arange(features.shape[1]) >= convention.shape[1]))
-        offset = np.linalg.solve(features.T @ features + ridge, features.T @ difference.reshape(len(difference), -1))
-        left = difference - (features @ offset).reshape(difference.shape)
-        spread = np.sqrt(np.median((left**2).sum(-1), 0) / 1.386)  # per axis, from the median of a 2-D normal
-        reliability = 1 / np.maximum(spread, 0.8) ** 2
-        made = cls()
-        made.offset.copy_(torch.from_numpy(offset[:3].reshape(3, LANDMARKS, 2).astype(np.float32)))
-        made.reliability.copy_(torch.from_numpy((reliability / reliability.mean()).astype(np.float32)))
-        return made
-
-    def forward(self, pose: Tensor) -> Tensor:
-        """Pose (B, 2) in units of 30 degrees -> offsets (B, 468, 2) in crop px, FaceMesh minus rig."""
-        angle = torch.deg2rad(pose.clamp(-3, 3) * POSE_UNIT)
-        features = torch.cat([torch.ones_like(angle[:, :1]), angle.sin()], 1)
-        return torch.einsum("bf,fnc->bnc", features, self.offset)
+    From renders, where both kinds of points (N, 468, 2), crop px, are known. Renders on which FaceMesh lost the face (median
+    distance over 8 px) do not count. The mean offset itself is left alone: on photos, FaceMesh is believed."""
+    difference = mesh_points - rig_points
+    kept = np.median(np.linalg.norm(difference, axis=-1), 1) < 8
+    left = difference[kept] - difference[kept].mean(0)
+    spread = np.sqrt(np.median((left**2).sum(-1), 0) / 1.386)  # per axis, from the median of a 2-D normal
+    weight = 1 / np.maximum(spread, 0.8) ** 2
+    return torch.from_numpy((weight / weight.mean()).astype(np.float32))
 
 
 def mirrored_landmarks(rig: Rig) -> npt.NDArray[np.intp]:
@@ -255,18 +219,19 @@ class Metric:
 
 
 class Geometry(nn.Module):
-    """The fixed maps of one training run, kept in its checkpoint: codes of identity, their metric, FaceMesh's
-    convention."""
+    """The fixed maps of one training run, kept in its checkpoint: codes of identity, their metric, and how far each of
+    FaceMesh's points is to be believed."""
 
     encoder: Tensor
     identity_variance: Tensor
+    reliability: Tensor
 
     def __init__(self, network: FaceNet) -> None:
         super().__init__()
         codes, identity = network.spaces.identity_basis.shape
         self.register_buffer("encoder", torch.zeros(identity, codes))
         self.register_buffer("identity_variance", torch.ones(codes))
-        self.convention = LandmarkConvention()
+        self.register_buffer("reliability", torch.ones(LANDMARKS))
 
     def fit(self, network: FaceNet, rig: Rig, renders: RenderShards, photos: PhotoShards) -> None:
         """Measure everything from the training set and install the network's linear spaces."""
@@ -278,15 +243,8 @@ class Geometry(nn.Module):
         self.identity_variance.copy_(torch.from_numpy(space.variance.astype(np.float32)))
         chosen = rng.permutation(len(renders))[:SPACE_SAMPLE]
         landmarks = arrays["landmarks"][chosen]
-        self.convention = LandmarkConvention.fit(
-            landmarks,
-            landmarks + arrays["mesh_offset"][chosen],
-            arrays["pose"][chosen],
-            arrays["expression"][chosen],
-            (arrays["identity"][chosen] - space.mean) @ space.encode,
-        )
-        offset = self.convention.offset[0].numpy()
-        of_photos = photos.arrays["landmarks"][rng.permutation(len(photos))[:SPACE_SAMPLE]] - offset
+        self.reliability.copy_(reliability(landmarks, landmarks + arrays["mesh_offset"][chosen]))
+        of_photos = photos.arrays["landmarks"][rng.permutation(len(photos))[:SPACE_SAMPLE]]
         both = np.concatenate([landmarks, of_photos])
         mirrored = (both * [-1, 1] + [CROP_SIZE, 0])[:, mirrored_landmarks(rig)]
         LandmarkSpace.fit(np.concatenate([both, mirrored]), preset.landmark_codes, JITTER, rng).install(network.spaces)

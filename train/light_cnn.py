@@ -120,12 +120,16 @@ class LightCNN(nn.Module):
     def forward(self, crop: Tensor) -> Tensor:
         """Aligned crops (B, 3, 256, 256) float32 RGB in [0, 1] -> embeddings (B, 256) float32 of length 1. Gradients
         reach the crop."""
-        x = _pool(self.stem(look(crop)))  # (B, a, 64, 64)
+        return functional.normalize(self.describe(look(crop)).float(), dim=1)
+
+    def describe(self, face: Tensor) -> Tensor:
+        """Faces of :func:`look` -> (B, 256), of any length."""
+        x = _pool(self.stem(face))  # (B, a, 64, 64)
         first, second, third, fourth = self.stages
         x = _pool(first(x))  # (B, b, 32, 32)
         x = _pool(second(x))  # (B, c, 16, 16)
         x = _pool(fourth(third(x)))  # (B, d, 8, 8)
-        return functional.normalize(self.embed(x.flatten(1)).float(), dim=1)
+        return self.embed(x.flatten(1))
 
 
 def build(preset: str) -> LightCNN:

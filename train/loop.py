@@ -78,9 +78,11 @@ class Task(ABC):
 
     Attributes:
         network: what is trained; its state dict is what checkpoints hold.
+        autocast: makes a context of the run's precision, for networks besides the one that Fabric has wrapped.
     """
 
     network: nn.Module
+    autocast: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext
 
     @abstractmethod
     def batches(self, rank: int, world: int) -> Dataset[Batch]:
@@ -144,6 +146,7 @@ class Loop:
         state = checkpoint.load(self.path) if self.path.is_file() else None
         with self.fabric.rank_zero_first():
             self.task = make_task(state is not None)
+        self.task.autocast = self.fabric.autocast
         self.step, self.seconds, self.best, self.waited = 0, 0.0, -math.inf, 0
         network = self.task.network.to(memory_format=torch.channels_last)
         if state is not None:

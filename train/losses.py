@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from sdk.schema import EXPRESSION, Schema
-from train.geometry import LandmarkConvention, LandmarkRig, Metric, fit_similarity
+from train.geometry import LandmarkRig, Metric, fit_similarity
 from train.networks import LIDS, LIPS, POSE_UNIT, FaceNet, Predictions
 
 EXCLUSIVE = (
@@ -50,6 +50,14 @@ class Weights:
     photo_same: float = 0.25  # two photos of one person, one identity; others, others
     photo_mirror: float = 1.0  # a mirrored photo has mirrored expression and pose: free consistency
     photo_styles: float = 1.0  # measured, not known: the evidence is soft by itself
+    # The method's losses, [0165], on photos that are rebuilt (train.self_supervision).
+    content: float = 0.5
+    identity_cosine: float = 2.0  # w_id
+    who: float = 1.0
+    parameters: float = 0.5  # w_pr
+    loop_identity: float = 0.5  # w_lp
+    loop_expression: float = 0.5  # w_lp times the balance factor
+    mouth: float = 0.25  # w_adv
     uncertainty: float = 0.1  # reads detached features, so it disturbs nothing
 
 
@@ -79,20 +87,19 @@ def photo_losses(
     batch: dict[str, Tensor],
     metric: Metric,
     rig: LandmarkRig,
-    convention: LandmarkConvention,
+    reliable: Tensor,
     mirror: MirrorMap,
 ) -> dict[str, Tensor]:
-    """Losses of P photos against FaceMesh's landmarks, priors, each other and their measured styles."""
+    """Losses of P photos against FaceMesh's landmarks, which weigh `reliable` (468,), priors, each other and their measured
+    styles."""
     spaces, target = network.spaces, batch["photo_landmarks"]
-    reliable = convention.reliability
-    offset = convention(said.pose.detach())
-    landmark_code = spaces.landmark_code(target - offset)
+    landmark_code = spaces.landmark_code(target)
     identity = spaces.identity(said.identity_code)
-    drawn = fit_similarity(rig(identity, said.expression, said.pose), target - offset, reliable)
+    drawn = fit_similarity(rig(identity, said.expression, said.pose), target, reliable)
     losses = {
         "photo_first": landmark_loss(said.first_code, landmark_code, metric.landmark_weight),
         "photo_landmarks": landmark_loss(said.landmark_code, landmark_code, metric.landmark_weight),
-        "photo_rig": robust_distance(drawn, target - offset, stressed(reliable)),
+        "photo_rig": robust_distance(drawn, target, stressed(reliable)),
         "photo_prior": said.identity_code.square().mean(),
         "photo_bounds": out_of_range(said.expression),
         "photo_quiet": unrest(said.expression),

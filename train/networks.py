@@ -1,23 +1,29 @@
 """The face network: an aligned crop in, landmarks, parameters, their uncertainty and styles out.
 
-One network serves both methods: its parameter heads are the regressor of CN112200236A ([0084]-[0086]: identity,
+One network serves both methods: its parameter heads are the regressor R of CN112200236A ([0084]-[0086]: identity,
 action units, head angles from image features) and its style heads the two-headed encoder of CN109902767B
-([0050]-[0052]: continuous parameters, and one-hot styles). Between features and parameters stand *dense landmarks*:
-exact and free on renders, and the part that carries over to photos best.
+([0050]-[0052]: continuous parameters, and one-hot styles).
 
-    crop -> trunk (residual CNN) -> grids of 64, 32, 16, 8 and 4 cells
-         -> overview (B, D), from the coarse grids -> first landmarks
+    crop -> F_seg, fixed -> f_gb, T            y' = R(f_gb, T), [0086]
+         -> F_reg, fixed -> who it is
+         -> trunk (residual CNN), joined by T  -> grids of 64, 32, 16, 8 and 4 cells
+         -> overview (B, D), from the coarse grids and f_gb -> first landmarks
          -> close look: features of a fine map, read where the anchor landmarks are thought to be
          -> description (B, D) -> landmark code -> parameters -> log standard deviations
-                               -> styles
+                               -> styles       identity <- who it is
+
+Beyond the method: R sees the crop too, not only what a segmenter keeps of it. Between features and parameters stand *dense
+landmarks*: exact and free on renders, and the part that carries over to photos best. And identity is told from an
+embedding of the recogniser too: who looks like whom is what it learnt from millions of photos, where R has thousands.
 
 Batch norm is meant to see renders and photos mixed in every batch (its statistics are otherwise part of the domain
 gap)."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +31,12 @@ from torch.nn import functional
 
 from sdk.contract import CROP_SIZE, LANDMARKS
 from sdk.schema import REFERENCE, Schema
+from train import bisenet, light_cnn
+from train.bisenet import Segmentation, Segmenter
+from train.layers import Residual, convolution, dense
+from train.light_cnn import EMBEDDING, LightCNN
+
+Fixed = TypeVar("Fixed", Segmenter, LightCNN)
 
 POSE_UNIT = 30.0
 """Degrees that make one unit of the pose heads, so that all heads work at about the same scale."""
@@ -67,6 +79,19 @@ PRESETS: dict[str, Preset] = {
     "cpu": Preset(24, (32, 64, 128, 224), (1, 2, 2, 1), 24, 384, 384, 120, 72),  # hours on two cores
     "gpu": Preset(48, (96, 192, 320, 448), (2, 3, 4, 3), 48, 768, 768, 160, 96),  # one GPU
 }
+
+
+class Seen(NamedTuple):
+    """What the fixed networks say about B crops: F_seg's parts and features, and F_reg's embedding (B, 256) of length 1; None
+    where there is no such network."""
+
+    segmentation: Segmentation | None
+    identity: Tensor | None
+
+    def rows(self, first: int, last: int) -> Seen:
+        """What is said about some of the crops, from number `first` on and before number `last`."""
+        segmentation, identity = self
+        return Seen(segmentation and segmentation.rows(first, last), None if identity is None else identity[first:last])
 
 
 class Predictions(NamedTuple):
@@ -135,35 +160,18 @@ class Spaces(nn.Module):
         return (code_sigma.square() @ self.identity_basis.square() + self.identity_residual.square()).sqrt()
 
 
-def _convolution(inputs: int, outputs: int, size: int, stride: int = 1, padding: int | None = None) -> nn.Sequential:
-    padding = size // 2 if padding is None else padding
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, size, stride, padding, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
-    )
-
-
-class Residual(nn.Module):
-    """Two 3x3 convolutions beside a shortcut (the residual structure that CN109902767B [0050] adds to its encoder)."""
-
-    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
-        super().__init__()
-        self.first = _convolution(inputs, outputs, 3, stride)
-        self.second = nn.Sequential(nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False), nn.BatchNorm2d(outputs))
-        self.shortcut: nn.Module = nn.Identity()
-        if stride > 1 or inputs != outputs:
-            self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return functional.relu(self.second(self.first(x)) + self.shortcut(x), inplace=True)
-
-
 class Trunk(nn.Module):
-    """Crop (B, 3, 256, 256) -> features on grids of 64, 32, 16, 8 and 4 cells. The 7x7 stem reads every pixel at full
-    resolution."""
+    """Crop (B, 3, 256, 256) and T, if any -> features on grids of 64, 32, 16, 8 and 4 cells. The 7x7 stem reads every pixel at
+    full resolution; T is added to the grids of its own sizes, at first with no weight."""
 
-    def __init__(self, preset: Preset) -> None:
+    def __init__(self, preset: Preset, channels: Sequence[int]) -> None:
+        """`channels`: of the grids of T, from 64 cells downwards."""
         super().__init__()
-        self.stem = _convolution(3, preset.stem, 7, 4, 3)
+        self.stem = convolution(3, preset.stem, 7, 4, 3)
+        own = (preset.stem, *preset.widths)
+        self.join = nn.ModuleList(nn.Conv2d(a, b, 1, bias=False) for a, b in zip(channels, own, strict=False))
+        for join in self.join:
+            nn.init.zeros_(join.weight)
         stages, inputs = [], preset.stem
         for width, depth in zip(preset.widths, preset.depths, strict=True):
             blocks = [Residual(inputs if k == 0 else width, width, 2 if k == 0 else 1) for k in range(depth)]
@@ -171,11 +179,13 @@ class Trunk(nn.Module):
             inputs = width
         self.stages = nn.ModuleList(stages)
 
-    def forward(self, crop: Tensor) -> list[Tensor]:
+    def forward(self, crop: Tensor, features: Sequence[Tensor]) -> list[Tensor]:
         x = self.stem(crop)  # its batch norm takes out the mean of the pixels
-        grids = [x]
-        for stage in self.stages:
+        grids = []
+        for number, stage in enumerate((nn.Identity(), *self.stages)):
             x = stage(x)
+            if number < len(features):
+                x = x + self.join[number](features[number])
             grids.append(x)
         return grids
 
@@ -186,7 +196,7 @@ class FineMap(nn.Module):
     def __init__(self, preset: Preset) -> None:
         super().__init__()
         self.lateral = nn.ModuleList(nn.Conv2d(width, preset.fine, 1) for width in (preset.stem, *preset.widths))
-        self.mix = _convolution(preset.fine, preset.fine, 3)
+        self.mix = convolution(preset.fine, preset.fine, 3)
 
     def forward(self, grids: list[Tensor]) -> Tensor:
         """-> (B, C, 64, 64)."""
@@ -194,6 +204,26 @@ class FineMap(nn.Module):
         for grid, lateral in zip(grids[-2::-1], list(self.lateral)[-2::-1], strict=True):
             x = functional.interpolate(x, scale_factor=2.0, mode="nearest") + lateral(grid)
         return self.mix(functional.relu(x))
+
+
+class Likeness(nn.Module):
+    """What F_reg's embedding (B, 256) adds to the identity that the face's shape says, (B, K) codes; nothing at first."""
+
+    def __init__(self, preset: Preset) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(EMBEDDING + preset.identity_codes, preset.hidden), nn.ReLU(inplace=True),
+            nn.Linear(preset.hidden, preset.hidden), nn.ReLU(inplace=True), nn.Linear(preset.hidden, preset.identity_codes),
+        )  # fmt: skip
+        nn.init.zeros_(self.layers[-1].weight)
+        nn.init.zeros_(self.layers[-1].bias)
+
+    def forward(self, embedding: Tensor, code: Tensor) -> Tensor:
+        return self.layers(torch.cat([EMBEDDING**0.5 * embedding, code], 1))  # of length 1: its numbers are small
+
+
+def _frozen(network: Fixed | None) -> Fixed | None:
+    return network and network.eval().requires_grad_(False)
 
 
 def read_at(features: Tensor, points: Tensor) -> Tensor:
@@ -209,28 +239,48 @@ class FaceNet(nn.Module):
     Coarse grids tell where landmarks are to within 2 px of 256, too little for lids and lips. So the network looks
     again: it reads fine features where it believes each anchor to be, sees how far off it was, and corrects itself."""
 
-    def __init__(self, preset: Preset, schema: Schema = REFERENCE) -> None:
+    def __init__(
+        self, preset: Preset, segmenter: Segmenter | None = None, recogniser: LightCNN | None = None, schema: Schema = REFERENCE
+    ) -> None:
+        """`segmenter` and `recogniser` are the fixed networks F_seg and F_reg: they become part of this one, frozen. Without
+        them it has its own trunk alone."""
         super().__init__()
         self.preset, self.schema = preset, schema
+        self.segmenter, self.recogniser = _frozen(segmenter), _frozen(recogniser)
+        of_t = (segmenter.preset.fused, *2 * [segmenter.preset.refined]) if segmenter else ()
+        of_global = segmenter.preset.widths[-1] if segmenter else 0
         self.spaces = Spaces(preset, len(schema.identity))
-        self.trunk = Trunk(preset)
+        self.trunk = Trunk(preset, of_t)
         eight, four = preset.widths[2], preset.widths[3]
-        self.flatten_eight = _convolution(eight, preset.description // 16, 1)
-        self.flatten_four = _convolution(four, preset.description // 8, 1)
-        coarse = 64 * (preset.description // 16) + 16 * (preset.description // 8) + four
-        self.overview = _dense(coarse, preset.description)
+        self.flatten_eight = convolution(eight, preset.description // 16, 1)
+        self.flatten_four = convolution(four, preset.description // 8, 1)
+        coarse = 64 * (preset.description // 16) + 16 * (preset.description // 8) + four + of_global
+        self.overview = dense(coarse, preset.description)
         self.first_landmarks = nn.Linear(preset.description, preset.landmark_codes)
         self.fine = FineMap(preset)
         look = len(ANCHORS) * preset.fine
-        self.describe = _dense(preset.description + look, preset.description)
+        self.describe = dense(preset.description + look, preset.description)
         self.correction = nn.Linear(preset.description + look, preset.landmark_codes)
         nn.init.normal_(self.correction.weight, std=1e-3)
-        self.combine = _dense(preset.description + preset.landmark_codes, preset.hidden)
+        self.combine = dense(preset.description + preset.landmark_codes, preset.hidden)
         self.sizes = (preset.identity_codes, len(schema.expression), len(schema.pose), 2)
         self.parameters_head = nn.Linear(preset.hidden + preset.landmark_codes, sum(self.sizes))
+        self.likeness = Likeness(preset) if recogniser else None
         self.sigma_head = nn.Linear(preset.hidden, sum(self.sizes[:3]))
         nn.init.constant_(self.sigma_head.bias, -1.0)
         self.style_heads = nn.ModuleDict({slot.name: nn.Linear(preset.description, len(slot.options)) for slot in schema.style})
+
+    def train(self, mode: bool = True) -> FaceNet:
+        """As of any module, but the fixed networks stay in evaluation mode."""
+        super().train(mode)
+        for fixed in (self.segmenter, self.recogniser):
+            if fixed is not None:
+                fixed.eval()
+        return self
+
+    def look(self, crop: Tensor) -> Seen:
+        """What the fixed networks say about crops (B, 3, 256, 256); gradients reach the crops."""
+        return Seen(self.segmenter and self.segmenter(crop), self.recogniser and self.recogniser(crop))
 
     @torch.no_grad()
     def start_from_landmarks(self, values: Tensor) -> None:
@@ -241,17 +291,20 @@ class FaceNet(nn.Module):
         head.weight[:, -inputs:] = values[:-1].T
         head.bias.copy_(values[-1])
 
-    def forward(self, crop: Tensor) -> Predictions:
-        """crop: (B, 3, 256, 256) float32 RGB in [0, 1]."""
-        grids = self.trunk(crop)
-        eight, four = self.flatten_eight(grids[-2]).flatten(1), self.flatten_four(grids[-1]).flatten(1)
-        coarse = torch.cat([eight, four, grids[-1].mean((2, 3))], 1)
+    def forward(self, crop: Tensor, seen: Seen | None = None) -> Predictions:
+        """crop: (B, 3, 256, 256) float32 RGB in [0, 1]; `seen`: what :meth:`look` says about it, where that is known."""
+        if seen is None:
+            seen = self.look(crop)
+        grids = self.trunk(crop, seen.segmentation.weighted_features() if seen.segmentation else ())
+        coarse = [self.flatten_eight(grids[-2]).flatten(1), self.flatten_four(grids[-1]).flatten(1), grids[-1].mean((2, 3))]
+        if seen.segmentation:
+            coarse.append(seen.segmentation.f_gb)
         fine = self.fine(grids)
         with torch.autocast(crop.device.type, enabled=False):  # bfloat16 is good enough for convolutions only
-            return self._read(coarse.float(), fine.float())
+            return self._read(torch.cat(coarse, 1).float(), fine.float(), seen.identity)
 
-    def _read(self, coarse: Tensor, fine: Tensor) -> Predictions:
-        """Predictions from the flattened coarse grids and the fine map."""
+    def _read(self, coarse: Tensor, fine: Tensor, embedding: Tensor | None) -> Predictions:
+        """Predictions from the flattened coarse grids, the fine map and the recogniser's embedding."""
         overview = self.overview(coarse)
         first_code = self.first_landmarks(overview)
         anchors = self.spaces.landmarks(first_code.detach())[:, list(ANCHORS)]
@@ -261,23 +314,28 @@ class FaceNet(nn.Module):
         hidden = self.combine(torch.cat([description, landmark_code], 1))
         values = self.parameters_head(torch.cat([hidden, landmark_code], 1))
         identity, expression, pose, gaze = values.split(self.sizes, 1)
+        if self.likeness is not None and embedding is not None:
+            identity = identity + self.likeness(embedding.float(), identity)
         # Uncertainty reads the features but does not shape them: its likelihood would trade the means for itself.
         log_sigma = self.sigma_head(hidden.detach())
         styles = {name: head(description) for name, head in self.style_heads.items()}
         return Predictions(landmark_code, first_code, identity, expression, pose, gaze, log_sigma, styles)
 
 
-def _dense(inputs: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(inputs, outputs, bias=False), nn.BatchNorm1d(outputs), nn.ReLU(inplace=True))
-
-
-def build(preset: str, schema: Schema = REFERENCE) -> FaceNet:
-    """A fresh network of a named preset; :class:`ValueError` names the presets there are."""
+def build(
+    preset: str, segmenter: Segmenter | None = None, recogniser: LightCNN | None = None, schema: Schema = REFERENCE
+) -> FaceNet:
+    """A fresh network of a named preset, with these fixed networks; :class:`ValueError` names the presets there are."""
     if preset not in PRESETS:
         raise ValueError(f"--preset {preset!r} is unknown; there are {', '.join(PRESETS)}")
-    return FaceNet(PRESETS[preset], schema)
+    return FaceNet(PRESETS[preset], segmenter, recogniser, schema)
 
 
 def describe(network: FaceNet) -> dict[str, Any]:
     """What :mod:`train.checkpoint` writes down so that the network can be built again."""
-    return {"preset": asdict(network.preset), "schema": network.schema.to_json()}
+    return {
+        "preset": asdict(network.preset),
+        "schema": network.schema.to_json(),
+        "segmenter": network.segmenter and bisenet.describe(network.segmenter),
+        "recogniser": network.recogniser and light_cnn.describe(network.recogniser),
+    }

@@ -1,36 +1,50 @@
-"""Train the face network on renders and photos together: the supervised stage of the regressor (CN112200236A).
+"""Train the regressor R: an aligned photo in, the parameters of the game's face out (CN112200236A).
 
-    python -m train.regressor --renders DIR --photos DIR --out DIR --minutes 160 --devices 2 --threads 1   # two cores
-    torchrun --nproc-per-node 8 -m train.regressor --devices 8 --preset gpu --steps 60000 ...              # GPUs
+    python -m train.regressor --renders DIR --photos DIR --segmenter S.pt --recogniser F.pt --imitator G.pt --out DIR \\
+        --minutes 160 --devices 2 --threads 1 --precision bf16-mixed                                # two cores with bf16
+    torchrun --nproc-per-node 8 -m train.regressor --devices 8 --preset gpu --steps 60000 ...       # GPUs
 
-Renders bring exact parameters; photos, in every batch from the first step on, bring FaceMesh's landmarks through the
-differentiable rig, identities by name, and styles measured by :mod:`train.photo_styles`. All heads are trained here,
-those of styles too, because they share one trunk; :mod:`train.encoder` then goes on with the style heads alone.
-Stopping and starting again with the same ``--out`` resumes where the last checkpoint stands. On a CPU that others use
-as well, set OMP_WAIT_POLICY=PASSIVE: waiting threads then sleep rather than spin."""
+Three fixed networks surround it ([0182]): F_seg and F_reg (:mod:`train.segmenter`, :mod:`train.recogniser`) see the photo for
+it, and the imitator G (:mod:`train.imitator`) shows what the game makes of its parameters, which are then held against the
+photo (:mod:`train.self_supervision`). Beyond the method, renders bring exact parameters, and photos bring FaceMesh's landmarks
+through the differentiable rig, who is who, and styles measured by :mod:`train.photo_styles`: every batch has both, from the
+first step on. All heads are trained here, those of styles too, because they share one trunk; :mod:`train.encoder` then goes on
+with the style heads alone.
+
+``--start-from`` begins with the weights of another run. Stopping and starting again with the same ``--out`` resumes where the
+last checkpoint stands. Every loss has its weight, as ``--weights.who 0.5``; 0 switches it off (:class:`train.losses.Weights`)."""
 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
+import numpy.typing as npt
 import torch
 import tyro
 from torch import Tensor, nn
 
 from game.character import mirrored_units
 from game.rig import Rig
+from train import bisenet, checkpoint, imitator_network, recogniser
 from train.data import Batches, BatchSize, PhotoShards, RenderShards, to_float
 from train.geometry import Geometry, LandmarkRig, mirrored_landmarks
+from train.imitator_network import one_hot
+from train.light_cnn import EMBEDDING
 from train.loop import Loop, LoopOptions, Task
-from train.losses import MirrorMap, Weights, photo_losses, render_losses, total
-from train.networks import build, describe
+from train.losses import MirrorMap, Weights, concordance, photo_losses, render_losses, total
+from train.networks import POSE_UNIT, FaceNet, build, describe
 from train.photo_styles import photo_evidence
+from train.self_supervision import SelfSupervision, parameters
 
 log = logging.getLogger(__name__)
+
+SHEET = 8
+"""Photos on the sample sheet."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,29 +53,61 @@ class Options(LoopOptions):
 
     renders: Path  # folder of aligned render shards
     photos: Path  # folder of aligned photo shards
+    segmenter: Path | None = None  # checkpoint of train.segmenter, F_seg (none: the network has its own trunk alone)
+    recogniser: Path | None = None  # checkpoint of train.recogniser, F_reg
+    imitator: Path | None = None  # checkpoint of train.imitator, G (none: without the losses that rebuild photos)
+    start_from: Path | None = None  # checkpoint of train.regressor to begin with
     photo_shards: str = "lfw-train-*.tar"  # which shards of --photos to train on
-    hold_out: int = 1  # this many last render shards are kept for benchmarks
+    hold_out: int = 1  # this many last render shards are kept for measuring
+    measured: int = 400  # held-out renders that an evaluation measures
     preset: str = "cpu"  # size of the network: tiny, cpu, gpu
-    batch_renders: int = 44  # per process
+    batch_renders: int = 28  # per process
     batch_photos: int = 20  # per process, even
+    rebuilt: int = 6  # so many of the photos are rebuilt, per process
     learning_rate: float = 2e-3  # for a batch of 64
+    weights: Weights = field(default_factory=Weights)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.imitator is not None and (self.segmenter is None or self.recogniser is None):
+            raise ValueError("--imitator rebuilds photos, which --segmenter and --recogniser compare: give these too")
 
 
 class RegressorTask(Task):
     """The face network and its losses."""
 
+    network: FaceNet
+
     def __init__(self, options: Options, resumed: bool) -> None:
         """`resumed`: what is fitted to the data comes from a checkpoint."""
         self.options = options
         self.renders, self.photos = RenderShards(options.renders), PhotoShards(options.photos, options.photo_shards)
-        self.renders.select(~self.renders.held_out(options.hold_out))
+        self.held_out = RenderShards(options.renders)
+        last = self.renders.held_out(options.hold_out)
+        self.renders.select(~last)
+        self.held_out.select(last)
         self.evidence = photo_evidence(self.photos, self.renders, options.out / "evidence.npy")
         log.info("%d renders, %d photos of %d people", *self.fingerprint().values())
-        self.network = build(options.preset)
+        segmenter = options.segmenter and bisenet.rebuild(checkpoint.load(options.segmenter))
+        self.network = build(options.preset, segmenter, options.recogniser and recogniser.load(options.recogniser))
         self.geometry = Geometry(self.network)
+        self.supervision: SelfSupervision | None = None
+        if options.imitator is not None:
+            self.supervision = SelfSupervision(imitator_network.rebuild(checkpoint.load(options.imitator)), EMBEDDING)
         if not resumed:
-            self.geometry.fit(self.network, Rig.load(), self.renders, self.photos)
+            self._begin()
         self.rig = LandmarkRig(Rig.load())
+
+    def _begin(self) -> None:
+        """Fit what is fitted to the data, or take it and all weights from another run. The fixed networks are those given."""
+        if self.options.start_from is None:
+            self.geometry.fit(self.network, Rig.load(), self.renders, self.photos)
+            return
+        state = checkpoint.load(self.options.start_from)
+        fixed = ("segmenter.", "recogniser.")
+        own = checkpoint.take_over(self.network, {k: v for k, v in state["average"].items() if not k.startswith(fixed)})
+        self.geometry.load_state_dict(state["geometry"])
+        log.info("begins as %s, but for %s", self.options.start_from, ", ".join(n for n in own if not n.startswith(fixed)))
 
     def batches(self, rank: int, world: int) -> Batches:
         size = BatchSize(self.options.batch_renders, self.options.batch_photos)
@@ -69,44 +115,80 @@ class RegressorTask(Task):
         return Batches(self.renders, self.photos, size, self.options.seed, mirror, self.evidence, rank, world)
 
     def to(self, device: torch.device) -> None:
-        self.geometry.to(device)
-        self.learner = Learner(self.network, self.geometry, self.rig.to(device), self.options.batch_renders)
+        for module in (self.geometry, self.rig, self.supervision):
+            if module is not None:
+                module.to(device)
+        self.metric = self.geometry.metric(self.network)
+        self.mirror = MirrorMap(torch.from_numpy(mirrored_units()).to(device))
 
     def losses(self, module: nn.Module, batch: dict[str, Tensor], progress: float) -> dict[str, Tensor]:
-        losses = self.learner.losses(module, batch)
-        return {**losses, "loss": total(losses, self.learner.weights)}
+        renders, rebuilt = self.options.batch_renders, self.options.rebuilt
+        crops = to_float(batch["crop"])
+        with torch.no_grad(), self.autocast():
+            seen = self.network.look(crops)
+        first, second = module(crops, seen).split(renders)
+        losses = render_losses(self.network, first, batch, self.metric)
+        if self.options.batch_photos:
+            reliable = self.geometry.reliability
+            losses |= photo_losses(self.network, second, batch, self.metric, self.rig, reliable, self.mirror)
+            if self.supervision is not None:
+                photos = seen.rows(renders, len(crops))
+                said = second.split(rebuilt)[0]
+                losses |= self.supervision.losses(module, self.network, said, photos, batch["person"], self.autocast)
+        return {**losses, "loss": total(losses, self.options.weights)}
 
     def description(self) -> dict[str, Any]:
         return describe(self.network)
 
     def state(self) -> dict[str, Any]:
-        return {"geometry": self.geometry.state_dict()}
+        middle = {} if self.supervision is None else {"middle": self.supervision.middle}
+        return {"geometry": self.geometry.state_dict(), **middle}
 
     def load_state(self, state: dict[str, Any]) -> None:
         self.geometry.load_state_dict(state["geometry"])
+        if self.supervision is not None:
+            self.supervision.middle.copy_(state["middle"])
 
     def fingerprint(self) -> dict[str, Any]:
         people = int(np.max(self.photos.person_number)) + 1
         return {"renders": len(self.renders), "photos": len(self.photos), "people": people}
 
+    def evaluate(self) -> dict[str, float]:
+        """On held-out renders: agreement of action units, error of pose in degrees, and of identity as a share of the base
+        face's."""
+        arrays, device = self.held_out.arrays, self.metric.encoder.device
+        chosen = np.linspace(0, len(self.held_out) - 1, min(self.options.measured, len(self.held_out))).astype(int)
+        rows = []
+        for part in np.array_split(chosen, -(-len(chosen) // 32)):
+            crops = np.stack([self.held_out.picture(int(i)) for i in part])
+            with self.autocast():
+                said = self.network(to_float(torch.from_numpy(crops).to(device)))
+            rows.append((said.identity_code.float(), said.expression.float(), said.pose.float() * POSE_UNIT))
+        code, expression, pose = (torch.cat(values) for values in zip(*rows, strict=True))
+        truth = {name: torch.from_numpy(arrays[name][chosen]).to(device) for name in ("identity", "expression", "pose")}
+        base, true = (
+            self.metric.encode(v, self.network.spaces) for v in (torch.zeros_like(truth["identity"]), truth["identity"])
+        )
+        error, error_of_base = ((c - true).square() @ self.geometry.identity_variance for c in (code, base))
+        measures = {
+            "action units": float(concordance(expression, truth["expression"]).mean()),
+            "pose": float((pose - truth["pose"]).abs().mean()),
+            "identity": float((error.mean() / error_of_base.mean()).sqrt()),
+        }
+        return {"score": measures["action units"] - measures["identity"], **measures}
 
-class Learner:
-    """The losses of a batch."""
-
-    def __init__(self, network: Any, geometry: Geometry, rig: LandmarkRig, renders: int) -> None:
-        self.network, self.rig, self.renders = network, rig, renders
-        self.convention, self.metric = geometry.convention, geometry.metric(network)
-        self.mirror = MirrorMap(torch.from_numpy(mirrored_units()).to(self.convention.offset.device))
-        self.weights = Weights()
-
-    def losses(self, module: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """All losses of a batch of :class:`train.data.Batches` by name."""
-        said = module(to_float(batch["crop"]))
-        first, second = said.split(self.renders)
-        losses = render_losses(self.network, first, batch, self.metric)
-        if len(second.pose):
-            losses |= photo_losses(self.network, second, batch, self.metric, self.rig, self.convention, self.mirror)
-        return losses
+    def sheet(self) -> npt.NDArray[np.uint8] | None:
+        """Photos, and below each its second and fourth picture, at half size."""
+        if self.supervision is None:
+            return None
+        chosen = np.linspace(0, len(self.photos) - 1, min(SHEET, len(self.photos))).astype(int)
+        crops = torch.from_numpy(np.stack([self.photos.picture(int(i)) for i in chosen])).to(self.metric.encoder.device)
+        said = self.network(to_float(crops))
+        options = torch.stack([said.styles[slot.name].argmax(1) for slot in self.network.schema.style], 1)
+        pictures = self.supervision.rebuild(parameters(self.network, said), one_hot(options, self.network.schema))
+        made = [(255 * p.clamp(0, 1)).byte().permute(0, 2, 3, 1) for p in (pictures.second, pictures.fourth)]
+        rows = [np.hstack(list(row.cpu().numpy())) for row in (crops, *made)]
+        return cv2.resize(np.vstack(rows), None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
 
 
 def training(options: Options) -> Loop:

@@ -18,7 +18,7 @@ from export.half_safety import run_torch
 from export.onnx_files import FileError
 from sdk import contract
 from sdk.models import find_models
-from train import checkpoint
+from train import bisenet, checkpoint, light_cnn
 from train.networks import FaceNet, describe
 from train.networks import build as build_network
 
@@ -26,7 +26,7 @@ from train.networks import build as build_network
 @pytest.fixture(scope="module")
 def network() -> FaceNet:
     torch.manual_seed(0)
-    network = build_network("tiny").eval()
+    network = build_network("tiny", bisenet.build("tiny"), light_cnn.build("tiny")).eval()
     for name in ("identity_basis", "landmark_basis"):
         buffer = getattr(network.spaces, name)
         buffer.copy_(0.1 * torch.randn_like(buffer))
@@ -36,11 +36,12 @@ def network() -> FaceNet:
 @pytest.mark.filterwarnings("ignore::FutureWarning")  # torch's own exporter on newer Python releases
 def test_a_checkpoint_becomes_a_repository(network: FaceNet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both files of both graphs, each beside torch, with configurations, warm-up inputs and a report; `align` stays."""
-    checkpoint.save(tmp_path / "last.pt", {"description": describe(network), "average": network.state_dict()})
+    path = tmp_path / "last.pt"
+    checkpoint.save(path, {"description": describe(network), "average": network.state_dict()})
     monkeypatch.setattr(samples, "RENDERS", 2)
     repository = tmp_path / "models"
     shutil.copytree(find_models().root / "align/1", repository / "align/1")
-    report = build(Options(checkpoint=tmp_path / "last.pt", model_repository=repository, backend="onnxruntime"))
+    report = build(Options(regressor=path, encoder=path, model_repository=repository, backend="onnxruntime"))
     assert (repository / "schema.json").read_text() == network.schema.to_json()
     for name in ("regressor", "encoder"):
         assert {path.name for path in (repository / name / "1").iterdir()} == {"model.onnx", "model.fp16.onnx"}

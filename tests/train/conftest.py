@@ -10,10 +10,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from game.camera import Camera
 from game.rig import Rig
 from sdk.schema import REFERENCE
+from train import bisenet, checkpoint, imitator_network, light_cnn
 
 
 def _crop_landmarks(rig: Rig, identity: np.ndarray, expression: np.ndarray, pose: np.ndarray) -> np.ndarray:
@@ -92,3 +94,23 @@ def shards(tmp_path_factory: pytest.TempPathFactory, rig: Rig) -> dict[str, Path
         for k in range(12):
             _write_photo(tar, f"person_{k % 5}_{k // 5:04d}", rig, rng)
     return {name: folder / name for name in ("renders", "photos")}
+
+
+@pytest.fixture(scope="session")
+def fixed_networks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Checkpoints of untrained networks by the name of the option that takes them: segmenter, recogniser, imitator."""
+    folder = tmp_path_factory.mktemp("fixed")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        segmenter, face_recogniser, imitator = bisenet.build("tiny"), light_cnn.build("tiny"), imitator_network.build("tiny")
+    states = {
+        "segmenter": (bisenet.describe(segmenter), segmenter.state_dict()),
+        "recogniser": (
+            light_cnn.describe(face_recogniser),
+            {f"recogniser.{name}": value for name, value in face_recogniser.state_dict().items()},
+        ),
+        "imitator": (imitator_network.describe(imitator), imitator.state_dict()),
+    }
+    for name, (description, values) in states.items():
+        checkpoint.save(folder / f"{name}.pt", {"description": description, "average": values})
+    return {name: folder / f"{name}.pt" for name in states}

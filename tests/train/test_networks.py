@@ -8,16 +8,16 @@ import torch
 
 from game.rig import Rig
 from sdk.schema import REFERENCE
-from train import checkpoint
+from train import bisenet, checkpoint, light_cnn
 from train.geometry import (
     IdentitySpace,
-    LandmarkConvention,
     LandmarkRig,
     LandmarkSpace,
     face_vertices,
     fit_similarity,
     front_vertices,
     identity_metric,
+    reliability,
 )
 from train.networks import FaceNet, build, describe, read_at
 
@@ -76,7 +76,9 @@ def test_unknown_preset_is_named() -> None:
         build("huge")
 
 
-def test_a_checkpoint_rebuilds_the_network(network: FaceNet) -> None:
+@pytest.mark.parametrize("fixed", [True, False])
+def test_a_checkpoint_rebuilds_the_network(fixed: bool) -> None:
+    network = build("tiny", *([bisenet.build("tiny"), light_cnn.build("tiny")] if fixed else []))
     state = {"description": describe(network), "average": network.state_dict()}
     crops = torch.rand(2, 3, 256, 256)
     rebuilt = checkpoint.rebuild(state)
@@ -124,16 +126,33 @@ def test_similarity_fit_recovers_a_similarity() -> None:
     torch.testing.assert_close(fit_similarity(points, target, torch.rand(30) + 0.1), target, rtol=1e-4, atol=1e-4)
 
 
-def test_convention_is_that_of_a_common_face_at_rest_in_its_pose() -> None:
+def test_points_that_stray_are_believed_less() -> None:
     rng = np.random.default_rng(2)
-    points, pose = rng.normal(128, 30, (2000, 468, 2)), rng.uniform(-30, 30, (2000, 2))
-    expression, identity = rng.random((2000, 23)), rng.normal(size=(2000, 8))
-    turning, falling_short = rng.normal(0, 2, (468, 2)), rng.normal(0, 2, (468, 2))
-    mesh = points + 1.0 + np.sin(np.deg2rad(pose[:, 1]))[:, None, None] * turning + rng.normal(0, 0.1, points.shape)
-    mesh += (expression[:, 4] + identity[:, 2])[:, None, None] * falling_short  # what FaceMesh does not follow
-    convention = LandmarkConvention.fit(points, mesh, pose, expression, identity)
-    offset = convention(torch.tensor([[0.0, 1.0]]))[0].numpy()  # yaw 30 degrees
-    assert np.abs(offset - (1.0 + 0.5 * turning)).max() < 0.2
+    points, spread = rng.normal(128, 30, (500, 468, 2)), rng.uniform(1, 4, (468, 1))
+    weight = reliability(points, points + 3.0 + spread * rng.normal(size=points.shape)).numpy()
+    assert weight.mean() == pytest.approx(1, abs=1e-5)
+    assert np.corrcoef(weight, 1 / spread[:, 0] ** 2)[0, 1] > 0.95  # the common offset does not count
+    lost = np.concatenate([points[:9] + 100 * rng.normal(size=(9, 468, 2)), points[9:] + spread * rng.normal(size=(491, 468, 2))])
+    assert np.corrcoef(reliability(points, lost).numpy(), weight)[0, 1] > 0.95
+
+
+def test_fixed_networks_stay_as_they_are_and_count() -> None:
+    torch.manual_seed(0)
+    whole = build("tiny", bisenet.build("tiny"), light_cnn.build("tiny"))
+    whole.train()
+    assert not whole.segmenter.training and not whole.recogniser.training
+    assert not any(p.requires_grad for part in (whole.segmenter, whole.recogniser) for p in part.parameters())
+    whole.eval()
+    crops = torch.rand(2, 3, 256, 256)
+    seen, before = whole.look(crops), whole(crops)
+    torch.testing.assert_close(whole(crops, seen).pose, before.pose)
+    with torch.no_grad():  # new inputs begin with no weight
+        whole.trunk.join[1].weight.normal_()
+        whole.likeness.layers[-1].weight.normal_()
+    after = whole(crops, seen)
+    assert not torch.allclose(after.pose, before.pose) and not torch.allclose(after.identity_code, before.identity_code)
+    other = whole(crops, seen._replace(identity=seen.identity.flip(0)))
+    assert not torch.allclose(other.identity_code, after.identity_code) and torch.equal(other.pose, after.pose)
 
 
 def test_a_portrait_shows_the_front_of_the_head(rig: Rig) -> None:

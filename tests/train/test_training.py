@@ -14,6 +14,7 @@ from game.rig import Rig
 from train import checkpoint, encoder, regressor
 from train.data import Batches, BatchSize, PhotoShards, RenderShards, ShardError
 from train.geometry import mirrored_landmarks
+from train.losses import Weights
 
 
 @pytest.fixture(autouse=True)
@@ -27,10 +28,17 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture
 def options(shards: dict[str, Path], tmp_path: Path) -> regressor.Options:
+    """With its own trunk alone."""
     return regressor.Options(
         renders=shards["renders"], photos=shards["photos"], out=tmp_path / "run", photo_shards="people-*.tar",
-        preset="tiny", steps=6, batch_renders=8, batch_photos=4, warm_up=2, workers=0, log_every=1,
+        preset="tiny", steps=6, batch_renders=8, batch_photos=4, rebuilt=2, measured=4, warm_up=2, workers=0, log_every=1,
     )  # fmt: skip
+
+
+@pytest.fixture
+def method(options: regressor.Options, fixed_networks: dict[str, Path]) -> regressor.Options:
+    """With the method's three fixed networks."""
+    return replace(options, **fixed_networks)
 
 
 def _batches(shards: dict[str, Path], rig: Rig, **arguments: object) -> Batches:
@@ -82,9 +90,40 @@ def test_overfits_a_few_pictures(options: regressor.Options) -> None:
         assert history[-1][name] < share * history[0][name], name
 
 
-def test_resumes_with_identical_weights(options: regressor.Options, tmp_path: Path) -> None:
-    whole = checkpoint.load(regressor.train(replace(options, out=tmp_path / "whole")))
-    part = replace(options, out=tmp_path / "parts")
+def test_the_method_overfits_a_few_photos(method: regressor.Options) -> None:
+    """Without a label: its losses alone, by the fixed networks."""
+    names = ("content", "identity_cosine", "who", "parameters", "loop_identity", "loop_expression", "mouth")
+    weights = Weights(**{name: 1.0 if name in names else 0.0 for name in vars(Weights())})
+    training = regressor.training(replace(method, steps=30, batch_renders=2, rebuilt=4, learning_rate=3e-3, weights=weights))
+    batches = training.task.batches(0, 1)
+    batches.change = False  # type: ignore[attr-defined]
+    fixed = {name: value.clone() for name, value in training.task.network.state_dict().items() if name.startswith("segmenter")}
+    history = [training.learn([batches[0]]) for _ in range(30)]
+    first, last = (torch.stack([sum(row[n] for n in names) for row in rows]).mean() for rows in (history[:3], history[-3:]))
+    assert last < 0.9 * first
+    assert all(torch.equal(value, training.task.network.state_dict()[name]) for name, value in fixed.items())
+    assert training.task.sheet().shape == (384, 1024, 3)  # type: ignore[union-attr]
+
+
+def test_what_was_trained_before_is_taken_over(options: regressor.Options, method: regressor.Options, tmp_path: Path) -> None:
+    """New inputs begin with no weight: the network says what the other said."""
+    first = regressor.train(replace(options, steps=2))
+    before = checkpoint.rebuild(checkpoint.load(first))
+    task = regressor.RegressorTask(replace(method, out=tmp_path / "second", start_from=first), resumed=False)
+    crops = torch.rand(2, 3, 256, 256)
+    torch.testing.assert_close(task.network.eval()(crops).identity_code, before(crops).identity_code, rtol=1e-4, atol=1e-4)
+    with pytest.raises(ValueError, match="differ in more"):
+        checkpoint.take_over(task.network, {"sigma_head.bias": torch.zeros(1000)})
+
+
+def test_rebuilding_needs_what_compares(options: regressor.Options, fixed_networks: dict[str, Path]) -> None:
+    with pytest.raises(ValueError, match="--segmenter and --recogniser compare"):
+        replace(options, imitator=fixed_networks["imitator"])
+
+
+def test_resumes_with_identical_weights(method: regressor.Options, tmp_path: Path) -> None:
+    whole = checkpoint.load(regressor.train(replace(method, out=tmp_path / "whole")))
+    part = replace(method, out=tmp_path / "parts")
     regressor.train(replace(part, stop_after=3))
     parts = checkpoint.load(regressor.train(part))
     for kind in ("network", "average"):
