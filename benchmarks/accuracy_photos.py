@@ -18,8 +18,8 @@ from sdk import FaceParamClient, FaceParams
 from sdk.image import decode
 from sdk.photo_input import PhotoInput
 from sdk.schema import EXPRESSION, Schema
-from train.align_photos import read_samples
 from train.geometry import identity_metric
+from train.shard_files import read_samples
 from train.verification import pairs, told_apart
 
 Array = npt.NDArray[Any]

@@ -35,7 +35,7 @@ from game.scene import Scene
 from sdk import FaceParamClient
 from sdk.image import decode
 from sdk.output import character
-from train.align_photos import read_samples
+from train.shard_files import read_samples
 
 Array = npt.NDArray[Any]
 

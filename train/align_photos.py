@@ -1,6 +1,7 @@
-"""Align photos or renders: WebDataset shards in, shards of 256-pixel crops out.
+"""Align photos or renders: WebDataset shards or folders of photos in, shards of 256-pixel crops out.
 
     python -m train.align_photos --shards lfw-train-*.tar --out aligned/photos
+    python -m train.align_photos --shards my_photos/ s3://bucket/photos-*.tar --out aligned/photos
     python -m train.align_photos --shards renders/renders-*.tar --out aligned/renders
 
 Photos and renders pass through the same letterbox and the same `align` graph as a player's photo does, so that the networks
@@ -14,19 +15,21 @@ are trained on what they will see. A sample KEY becomes
   before (LFW): 255 inside;
 - for renders ``KEY.rig_landmarks.npy``, the exact points of the rig, float32 (468, 2), crop pixels, and ``KEY.png``, labels.
 
-Samples in which no face is found are left out and counted. A run that was stopped goes on with the shards that are missing.
+Samples that cannot be read, and those in which no face is found, are left out and counted by reason. A run that was stopped goes
+on with the shards that are missing.
 """
 
 from __future__ import annotations
 
 import argparse
+import collections
 import dataclasses
 import io
 import json
 import multiprocessing
 import os
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,32 +40,17 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from sdk.contract import CROP_SIZE
+from sdk.errors import InputError
+from sdk.geometry import compose, invert
+from sdk.image import decode
 from sdk.letterbox import letterbox
 from sdk.quality import count_faces, measure
+from train.shard_files import Files, Source, sources
 
 ALIGN = Path(__file__).parent.parent / "model_repository/align/1/model.onnx"
 BLACK = 8
 """Brightest value that counts as black: JPEG leaves traces in black corners."""
 _JPEG = [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
-
-Files = dict[str, bytes]
-
-
-def read_samples(path: Path) -> Iterator[tuple[str, Files]]:
-    """The samples of a shard in order: key, and extension -> bytes. Files of a sample stand side by side."""
-    key, files = "", Files()
-    with tarfile.open(path, "r:") as tar:
-        for member in tar:
-            if not member.isfile():
-                continue
-            name, _, extension = member.name.partition(".")
-            if name != key and files:
-                yield key, files
-                files = {}
-            key = name
-            files[extension] = tar.extractfile(member).read()  # type: ignore[union-attr]
-    if files:
-        yield key, files
 
 
 class ShardAligner:
@@ -75,16 +63,18 @@ class ShardAligner:
         self.names = [output.name for output in self.session.get_outputs()]
 
     def align(self, files: Files) -> Files | None:
-        """The files of the aligned sample, or None where no face is found."""
-        picture = next((files[e] for e in ("jpg", "jpeg", "png") if e in files), b"")
-        image = cv2.cvtColor(cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+        """The files of the aligned sample, or None where no face is found. :class:`sdk.errors.InputError` where the picture
+        cannot be read."""
+        picture = next((files[e] for e in ("jpg", "jpeg", "png", "webp") if e in files), b"")
+        photo = decode(picture)
+        image = photo.pixels
         canvas, to_canvas = letterbox(image)
         outputs = dict(zip(self.names, (o[0] for o in self.session.run(None, {"canvas": canvas[None]})), strict=True))
         if count_faces(outputs) == 0:
             return None
-        transform = _compose(outputs["transform"], to_canvas)
+        transform = compose(outputs["transform"], to_canvas)
         fields: dict[str, Any] = json.loads(files["json"]) if "json" in files else {}
-        fields["transform"] = np.round(transform, 6).tolist()
+        fields["transform"] = np.round(compose(transform, invert(photo.to_photo)), 6).tolist()
         for name in ("detector_score", "mesh_score", "roll"):
             fields[name] = round(float(outputs[name]), 4)
         quality = measure(outputs, canvas, 1 / to_canvas[0, 0])
@@ -105,11 +95,6 @@ class ShardAligner:
             labels = cv2.imdecode(np.frombuffer(files["png"], np.uint8), cv2.IMREAD_GRAYSCALE)
             aligned["png"] = cv2.imencode(".png", _warp(labels, transform), [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
         return aligned | {"json": json.dumps(fields, separators=(",", ":")).encode()}
-
-
-def _compose(second: NDArray[Any], first: NDArray[Any]) -> NDArray[np.float64]:
-    """The affine transform (2, 3) that applies ``first``, then ``second``."""
-    return np.column_stack([second[:, :2] @ first[:, :2], second[:, :2] @ first[:, 2] + second[:, 2]])
 
 
 def _warp(picture: NDArray[np.uint8], transform: NDArray[np.float64]) -> NDArray[np.uint8]:
@@ -136,54 +121,66 @@ def _npy(array: NDArray[Any]) -> bytes:
 _aligner: ShardAligner | None = None
 
 
-def _align_shard(paths: tuple[Path, Path]) -> tuple[int, int]:
-    """Align one shard in this process. Returns how many samples were kept and left out."""
+Count = collections.Counter[str]
+"""Samples by what became of them: "aligned", "no face", or the error of a picture."""
+
+
+def _align_shard(job: tuple[Source, Path]) -> Count:
+    """Align one shard in this process."""
     global _aligner
     _aligner = _aligner or ShardAligner()
-    source, target = paths
+    source, target = job
     unfinished = target.with_suffix(".tar.tmp")
-    kept = dropped = 0
+    count = Count()
     with tarfile.open(unfinished, "w", format=tarfile.USTAR_FORMAT) as tar:
-        for key, files in read_samples(source):
-            aligned = _aligner.align(files)
-            kept, dropped = kept + (aligned is not None), dropped + (aligned is None)
+        for key, files in source.samples():
+            try:
+                aligned = _aligner.align(files)
+            except InputError as error:
+                count[type(error).__name__] += 1
+                continue
+            count["no face" if aligned is None else "aligned"] += 1
             for extension, data in (aligned or {}).items():
                 member = tarfile.TarInfo(f"{key}.{extension}")
                 member.size = len(data)
                 tar.addfile(member, io.BytesIO(data))
     os.replace(unfinished, target)
-    return kept, dropped
+    return count
 
 
-def align_photos(shards: Sequence[Path], out: Path, workers: int | None = None) -> tuple[int, int]:
-    """Align the shards that are missing in ``out``. Returns how many samples were kept and left out.
+def align_photos(shards: Sequence[str | Path], out: Path, workers: int | None = None) -> Count:
+    """Align what is missing in ``out`` of shards and folders; how many samples became what.
 
-    ``workers``: processes; the number of cores where None.
+    ``workers``: processes; the number of cores where None. FileNotFoundError, ValueError: as
+    :func:`train.shard_files.sources`.
     """
     out.mkdir(parents=True, exist_ok=True)
-    missing = [(shard, out / shard.name) for shard in shards if not (out / shard.name).exists()]
+    missing = [(source, out / source.name) for source in sources(shards) if not (out / source.name).exists()]
     if not missing:
-        return 0, 0
+        return Count()
     cores = workers or len(os.sched_getaffinity(0))
-    kept = dropped = 0
+    count = Count()
     with multiprocessing.get_context("spawn").Pool(min(cores, len(missing)), cv2.setNumThreads, (1,)) as pool:
-        for shard_kept, shard_dropped in tqdm(pool.imap_unordered(_align_shard, missing), total=len(missing), unit="shard"):
-            kept, dropped = kept + shard_kept, dropped + shard_dropped
-    return kept, dropped
+        for found in tqdm(pool.imap_unordered(_align_shard, missing), total=len(missing), unit="shard"):
+            count += found
+    return count
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--shards", type=Path, nargs="+", required=True, metavar="TAR", help="shards of photos or renders")
+    parser.add_argument(
+        "--shards", nargs="+", required=True, metavar="TAR", help="shards or folders of photos, shards of renders"
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder for the aligned shards, named as theirs")
     parser.add_argument("--workers", type=int, default=None, help="processes (default: all cores)")
     options = parser.parse_args(arguments)
-    absent = [str(path) for path in options.shards if not path.is_file()]
-    if absent:
-        parser.error(f"no such shard: {', '.join(absent)}")
-    kept, dropped = align_photos(options.shards, options.out, options.workers)
-    print(f"{kept} samples aligned, {dropped} left out because no face was found; shards in {options.out}")
+    try:
+        count = align_photos(options.shards, options.out, options.workers)
+    except (FileNotFoundError, ValueError) as error:
+        parser.error(str(error))
+    left_out = ", ".join(f"{number} left out ({reason})" for reason, number in count.most_common() if reason != "aligned")
+    print(f"{count['aligned']} samples aligned{', ' if left_out else ''}{left_out}; shards in {options.out}")
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ from torch.utils.data import DataLoader, Dataset
 from game.character import identity_mirror_signs, mirrored_units
 from sdk.schema import REFERENCE, Schema
 from train.augment import augment
+from train.shard_files import Place, local_shards
 
 PHOTO_SCORE = 0.5
 """FaceMesh score under which an aligned picture is not trained on."""
@@ -88,12 +89,13 @@ class Shards(ABC):
     paths: list[Path]
     arrays: Arrays
 
-    def __init__(self, folder: str | Path, pattern: str = "*.tar") -> None:
-        """Shards of ``folder`` whose file name matches ``pattern``; :class:`ShardError` where there are none."""
-        self.paths = sorted(Path(folder).glob(pattern))
+    def __init__(self, folder: Place, pattern: str = "*.tar") -> None:
+        """Shards of ``folder``, a path or a URL, whose file name matches ``pattern``; :class:`ShardError` where there are
+        none."""
+        self.paths = local_shards(folder, pattern)
         if not self.paths:
             raise ShardError(f"there are no shards {pattern} in {str(folder)!r}")
-        self.arrays = self._load(Path(folder))
+        self.arrays = self._load(self.paths[0].parent)
 
     def __len__(self) -> int:
         return len(self.arrays["offset"])

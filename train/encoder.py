@@ -33,8 +33,8 @@ class Options:
     """Options of training; each is a flag of the command line."""
 
     checkpoint: Path  # written by train.regressor
-    renders: Path  # folder of aligned render shards
-    photos: Path  # folder of aligned photo shards
+    renders: str  # folder or URL of aligned render shards
+    photos: str  # folder or URL of aligned photo shards
     out: Path  # where last.pt is written
     photo_shards: str = "lfw-train-*.tar"  # which shards of --photos to train on
     hold_out: int = 1  # this many last render shards are kept for benchmarks

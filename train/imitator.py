@@ -41,7 +41,7 @@ PARAMETERS = ("identity", "expression", "pose", "style")
 class Options(LoopOptions):
     """Options of training; each is a flag of the command line."""
 
-    data: Path  # folder of shards by train.studio
+    data: str  # folder or URL of shards by train.studio
     hold_out: int = 1  # this many last shards are kept for measuring
     preset: str = "cpu"  # tiny, cpu, gpu, decoder
     batch: int = 16  # pictures per process

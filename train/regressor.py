@@ -51,8 +51,8 @@ SHEET = 8
 class Options(LoopOptions):
     """Options of training; each is a flag of the command line."""
 
-    renders: Path  # folder of aligned render shards
-    photos: Path  # folder of aligned photo shards
+    renders: str  # folder or URL of aligned render shards
+    photos: str  # folder or URL of aligned photo shards
     segmenter: Path | None = None  # checkpoint of train.segmenter, F_seg (none: the network has its own trunk alone)
     recogniser: Path | None = None  # checkpoint of train.recogniser, F_reg
     imitator: Path | None = None  # checkpoint of train.imitator, G (none: without the losses that rebuild photos)

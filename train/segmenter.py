@@ -53,8 +53,8 @@ SHEET = 6
 class Options(LoopOptions):
     """Options of training; each is a flag of the command line."""
 
-    renders: Path  # folder of aligned render shards
-    photos: Path | None = None  # folder of aligned photo shards, without labels (none: train on renders only)
+    renders: str  # folder or URL of aligned render shards
+    photos: str | None = None  # folder or URL of aligned photo shards, without labels (none: train on renders only)
     photo_shards: str = "lfw-train-*.tar"  # which shards of --photos to train on
     photos_labelled: Path | None = None  # shard of photos with painted parts, to measure on
     hold_out: int = 1  # this many last render shards are kept for measuring

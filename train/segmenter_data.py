@@ -19,10 +19,11 @@ from torch.utils.data import Dataset
 
 from sdk.contract import CROP_SIZE
 from train import augment
-from train.align_photos import ShardAligner, read_samples
+from train.align_photos import ShardAligner
 from train.data import BatchSize, PhotoShards, ShardError, Shards, drawn
 from train.face_parts import BACKGROUND, MIRRORED, MIRRORED_SETS, OF_LABELS, Labels, set_of, table
 from train.landmark_parts import Sets, possible_parts
+from train.shard_files import read_samples
 
 Image = npt.NDArray[np.uint8]
 AnyLabels = npt.NDArray[Any]
