@@ -53,7 +53,7 @@ def of_photos(client: FaceParamClient, shard: Path, sample: int, stable: int, se
         "same or other person": identity_agreement(np.array([answer.identity.array for answer in params]), person, seed),
         "identity spread (sliders)": float(np.std([answer.identity.array for answer in params], 0).mean()),
         "expression mean": {n: round(float(v), 3) for n, v in zip(EXPRESSION, expression.mean(0), strict=True)},
-        "stability": stability(client, [solved[k][0][1] for k in some], [params[k] for k in some], seed),
+        "stability": stability(client, [solved[k][0][1] for k in some], [params[k] for k in some], seed) if stable else {},
         "style shares": shares(params, client.schema),
     }
 

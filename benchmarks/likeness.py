@@ -187,8 +187,8 @@ def sheet(subjects: Sequence[Subject], drawing: Drawing, seed: int) -> Array:
     return np.vstack([np.hstack(framed[k : k + SHEET_COLUMNS]) for k in range(0, len(framed), SHEET_COLUMNS)])
 
 
-def main(options: Options) -> dict[str, Any]:
-    """Measure, print, write."""
+def measure(options: Options) -> dict[str, Any]:
+    """All numbers; writes the sheet where one is asked for."""
     subjects, drawing = solved(options), Drawing(Judge(options.judge))
     photos = np.array([drawing.judge.embed(subject.photo, subject.landmarks) for subject in subjects])
     own = [subject.character for subject in subjects]
@@ -204,13 +204,20 @@ def main(options: Options) -> dict[str, Any]:
                     bar.update()
                 found = identification(np.array(embeddings), photos, options.foils, options.seed)
                 results["views"][view][name] = found
+    if options.sheet:
+        options.sheet.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(options.sheet), sheet(subjects, drawing, options.seed)[..., ::-1])
+    return results
+
+
+def main(options: Options) -> dict[str, Any]:
+    """Measure, print, write."""
+    results = measure(options)
     for view, rows in results["views"].items():
         table = [(name, *found.values()) for name, found in rows.items()]
         report.print_table(f"Likeness, {view}", ("parameters", *next(iter(rows.values()))), table)
     if options.sheet:
-        options.sheet.parent.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(options.sheet), sheet(subjects, drawing, options.seed)[..., ::-1])
-        print(f"\nsheet of {min(SHEET_PEOPLE, len(subjects))} people: {options.sheet}")
+        print(f"\na sheet for eyes: {options.sheet}")
     print(f"\n{report.write(options.name, results, ('onnxruntime',))}")
     return results
 
