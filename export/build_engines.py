@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 
 from export import engine_process, half_safety, parity, plan, rtx_check, samples, tensorrt_build, triton_config
 from export.engine_process import EngineBuildError, Job
-from export.onnx_files import FileError, check_contract, check_precision, export_graph, save, weights_in_half, without_conditions
+from export.onnx_files import FileError, check_contract, check_precision, compact_weights, export_graph, save, without_conditions
 from export.plan import FP16_FILE
 from sdk import contract
 from sdk.models import MODEL_FILE, SCHEMA_FILE
@@ -159,7 +159,7 @@ def export(options: Options) -> dict[str, tuple[Any, Any]]:
         (options.model_repository / SCHEMA_FILE).write_text(network.schema.to_json(), encoding="utf-8")
     for name, (full, half) in found.items():
         log.info("%s: exporting ...", name)
-        save(weights_in_half(export_graph(full, models[name])), options.folder(name) / MODEL_FILE)
+        save(compact_weights(export_graph(full, models[name])), options.folder(name) / MODEL_FILE)
         save(without_conditions(export_graph(half, models[name])), options.folder(name) / FP16_FILE)
     return found
 

@@ -1,4 +1,4 @@
-"""The README's commands exist with the options it gives them, and its Python runs."""
+"""The README's and the training guide's commands exist with the options they are given, and the README's Python runs."""
 
 from __future__ import annotations
 
@@ -19,16 +19,17 @@ from tests.serving.local_server import local_options
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+TEXT = README + (ROOT / "docs/training.md").read_text(encoding="utf-8")
 
 
 def blocks(language: str) -> Iterator[str]:
-    yield from re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    yield from re.findall(rf"^```{language}\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
 
 
 def commands() -> list[str]:
     """What follows a `$` in console blocks, and `python -m ...` within sentences; without comments."""
     typed = [line[2:].split(" #")[0].strip() for block in blocks("console") for line in block.splitlines() if line[:2] == "$ "]
-    text = re.sub(r"^```.*?^```", "", README, flags=re.MULTILINE | re.DOTALL)
+    text = re.sub(r"^```.*?^```", "", TEXT, flags=re.MULTILINE | re.DOTALL)
     return typed + re.findall(r"`(python -m [^`]+)`", text)
 
 

@@ -12,7 +12,7 @@ import skimage.data
 from onnx import TensorProto, helper, numpy_helper
 
 from export import half_safety, parity, samples
-from export.onnx_files import FileError, check_contract, check_precision, half_layers, nodes, weights_in_half, without_conditions
+from export.onnx_files import FileError, check_contract, check_precision, compact_weights, half_layers, nodes, without_conditions
 from export.plan import FP16_FILE
 from sdk import contract
 from sdk.letterbox import letterbox
@@ -91,16 +91,18 @@ def small_model(values: np.ndarray, operator: str = "MatMul") -> onnx.ModelProto
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", contract.OPSET)], ir_version=10)
 
 
-def test_weights_are_stored_in_half_where_nothing_is_lost_or_much_is_saved() -> None:
+def test_weights_are_stored_small_where_nothing_is_lost_or_much_is_saved() -> None:
     rng = np.random.default_rng(0)
     exact = rng.integers(-100, 100, (300, 10)).astype(np.float32)
     precise, large = rng.normal(size=(300, 10)).astype(np.float32), rng.normal(size=(300, 500)).astype(np.float32)
-    for values, stored in ((exact, TensorProto.FLOAT16), (precise, TensorProto.FLOAT), (large, TensorProto.FLOAT16)):
-        model = weights_in_half(small_model(values))
-        assert model.graph.initializer[0].data_type == stored
+    largest = rng.normal(size=(300, 1760)).astype(np.float32)
+    kinds = ((exact, "FLOAT16", 0.0), (precise, "FLOAT", 0.0), (large, "FLOAT16", 0.05), (largest, "INT8", 0.8))
+    for values, stored, tolerance in kinds:
+        model = compact_weights(small_model(values))
+        onnx.checker.check_model(model)
+        assert model.graph.initializer[0].data_type == TensorProto.DataType.Value(stored)
         x = rng.normal(size=(2, 1, 300)).astype(np.float32)[:, 0]
         (y,) = half_safety.run_onnx(model, x[:, :])
-        tolerance = 0 if values is not large else 0.05
         np.testing.assert_allclose(y, half_safety.run_onnx(small_model(values), x)[0], atol=tolerance + 1e-6)
 
 
