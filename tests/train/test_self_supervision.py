@@ -37,7 +37,8 @@ def network(fixed_networks: dict[str, Path]) -> FaceNet:
 
 @pytest.fixture
 def supervision(fixed_networks: dict[str, Path]) -> SelfSupervision:
-    return SelfSupervision(imitator_network.rebuild(checkpoint.load(fixed_networks["imitator"])), 256)
+    imitator = imitator_network.rebuild(checkpoint.load(fixed_networks["imitator"]))
+    return SelfSupervision(imitator, recogniser.load(fixed_networks["recogniser"]), 256)
 
 
 def _styles(count: int) -> torch.Tensor:
@@ -64,7 +65,7 @@ def test_every_loss_reaches_the_regressor(network: FaceNet, supervision: SelfSup
         seen = network.look(crops)
     said = network(crops, seen).split(3)[0]
     statistics = {name: value.clone() for name, value in network.state_dict().items() if "running" in name}
-    losses = supervision.losses(network, network, said, seen, torch.tensor([0, 0, 1, 1, 2, 2]))
+    losses = supervision.losses(network, network, said, crops, seen, torch.tensor([0, 0, 1, 1, 2, 2]))
     assert network.training  # the loop looks as it is served, and leaves the network as it was
     assert all(torch.equal(value, network.state_dict()[name]) for name, value in statistics.items())
     learning = [p for p in network.parameters() if p.requires_grad]
@@ -73,7 +74,7 @@ def test_every_loss_reaches_the_regressor(network: FaceNet, supervision: SelfSup
         gradients = torch.autograd.grad(value, learning, retain_graph=True, allow_unused=True)
         assert any(g is not None and g.any() for g in gradients), name
         assert all(g is None or g.isfinite().all() for g in gradients), name
-    assert supervision.middle.any()
+    assert supervision.photo_middle.any() and supervision.drawn_middle.any()
 
 
 def test_content_is_compared_where_its_parts_are(network: FaceNet) -> None:
@@ -86,20 +87,27 @@ def test_content_is_compared_where_its_parts_are(network: FaceNet) -> None:
     assert set(MOUTH) < set(REBUILT)
 
 
-def test_identity_is_seen_from_the_middle_of_drawn_faces() -> None:
-    photo, common = functional.normalize(torch.randn(4, 8), dim=1), torch.randn(8)
-    assert identity_loss(photo + common, photo, common) == pytest.approx(0, abs=1e-5)
-    assert identity_loss(photo + common, photo, torch.zeros(8)) > 0.05
+def test_identity_is_one_minus_the_cosine() -> None:
+    photo = functional.normalize(torch.randn(4, 8), dim=1)
+    assert identity_loss(photo, photo) == pytest.approx(0, abs=1e-5)
+    assert identity_loss(-photo, photo) == pytest.approx(2, abs=1e-5)
+
+
+def test_middles_follow_what_they_see(supervision: SelfSupervision) -> None:
+    first, second = torch.randn(3, 256), torch.randn(3, 256)
+    supervision._moved(supervision.photo_middle, first)
+    assert torch.equal(supervision.photo_middle, first.mean(0))  # the first is believed at once
+    supervision._moved(supervision.photo_middle, second)
+    torch.testing.assert_close(supervision.photo_middle, 0.95 * first.mean(0) + 0.05 * second.mean(0))
 
 
 def test_who_one_is_is_told_from_others_but_not_from_oneself() -> None:
     photos = torch.eye(6)
     person = torch.tensor([0, 0, 1, 2, 3, 4])
     right, wrong = torch.cat([photos[:2]] * 2), torch.cat([photos[2:4]] * 2)
-    middle = torch.zeros(6)
-    assert who_loss(right, photos, person, middle) < 0.01 < 5 < who_loss(wrong, photos, person, middle)
+    assert who_loss(right, photos, person) < 0.01 < 5 < who_loss(wrong, photos, person)
     swapped = torch.cat([photos[[1, 0]]] * 2)  # two photos of one person: neither is a wrong answer for the other
-    assert who_loss(swapped, photos, person, middle) < who_loss(wrong, photos, person, middle)
+    assert who_loss(swapped, photos, person) < who_loss(wrong, photos, person)
 
 
 def test_what_cancels_is_not_counted_twice() -> None:
