@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -16,6 +17,15 @@ from game.camera import Camera
 from game.rig import Rig
 from sdk.schema import REFERENCE
 from train import bisenet, checkpoint, imitator_network, light_cnn
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Threads that wait for each other take seconds per step on a machine that is busy."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def _crop_landmarks(rig: Rig, identity: np.ndarray, expression: np.ndarray, pose: np.ndarray) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,15 +16,6 @@ from train.dlib_resnet import CHIP, CORNER, DlibResNet, WeightsMissing, chips, l
 from train.identities import Identities, IdentityBatches, held_out_people
 from train.light_cnn import LightCNN, MaxFeatureMap
 from train.verification import pairs, verification
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Threads that wait for each other take seconds per step on a machine that is busy."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def untrained_teacher(path: Path | None = None) -> DlibResNet:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import tarfile
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -45,15 +44,6 @@ from train.geometry import mirrored_landmarks
 from train.landmark_parts import possible_parts
 from train.segmenter_data import PART, LabelledPhotos, LabelledRenders, MaskedPhotos, changed, with_backdrop
 from train.segmenter_losses import cross_entropy, dice, intersection_over_union, members, set_entropy, shares
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Threads that wait for each other take seconds per step on a machine that is busy."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
