@@ -169,7 +169,7 @@ def of_segmenter(options: Options) -> dict[str, Any]:
     found: dict[str, float] = {}
     if options.renders:
         renders = LabelledRenders(options.renders)
-        renders.select(renders.held_out(options.hold_out))
+        renders = renders.part(renders.held_out(options.hold_out))
         found |= renders_iou(network, renders, np.linspace(0, len(renders) - 1, min(options.segmented, len(renders))).astype(int))
     if options.photos_labelled:
         found |= photos_iou(network, LabelledPhotos(options.photos_labelled))

@@ -228,7 +228,7 @@ def main() -> None:
     networks: dict[str, Network] = {}
     results: dict[str, Any] = {"networks": {}}
     shards = StudioShards(options.data)
-    shards.select(shards.held_out(1))
+    shards = shards.part(shards.held_out(1))
     for path in options.checkpoints:
         state = checkpoint.load(path)
         name = path.parent.name

@@ -28,6 +28,7 @@ import tyro
 from tqdm import tqdm
 
 from benchmarks import report
+from benchmarks.accuracy_photos import solve
 from game.character import Character
 from game.preview import frame_photo, similarity
 from game.renderer import Renderer, Rendering
@@ -100,13 +101,13 @@ def first_photos(path: Path, people: int, seed: int = 0) -> dict[str, bytes]:
 def solved(options: Options) -> list[Subject]:
     """The people whose photos are accepted."""
     photos = list(first_photos(options.photos, options.people, options.seed).values())
-    subjects = []
     with FaceParamClient.embedded(options.model_repository) as client:
-        for outcome in client.infer_many(photos, concurrency=2, progress=True):
-            if outcome.params is not None:
-                picture = decode(photos[outcome.index]).pixels
-                subjects.append(Subject(picture, outcome.params.face.landmarks, character(outcome.params)))
-    return subjects
+        answers = solve(client, photos)
+    return [
+        Subject(decode(photo).pixels, params.face.landmarks, character(params))
+        for photo, params in zip(photos, answers, strict=True)
+        if params is not None
+    ]
 
 
 def baselines(own: Sequence[Character], seed: int) -> dict[str, list[Character]]:

@@ -9,12 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from game.camera import Camera
+from game.preview import similarity
 from game.rig import Rig
+from sdk.geometry import apply
+from train.alignment import LEFT_EYE, RIGHT_EYE
 
 Array = npt.NDArray[Any]
-
-RIGHT_EYE, LEFT_EYE = (33, 133, 159, 145), (263, 362, 386, 374)
-"""FaceMesh's points whose mean is the middle of an eye."""
+UNIT_EYES = np.array([[-0.5, 0.0], [0.5, 0.0]])
 
 
 def icc(said: Array, truth: Array) -> Array:
@@ -48,17 +49,21 @@ def calibration(said: Mapping[str, Array], sigma: Mapping[str, Array], truth: Ma
     return results
 
 
+def eyes(landmarks: Array) -> tuple[Array, Array]:
+    """(2,) each: the middles of the right and left eye of FaceMesh's points (468, 2 or more)."""
+    right, left = (landmarks[list(eye), :2].mean(0) for eye in (RIGHT_EYE, LEFT_EYE))
+    return right, left
+
+
 def eye_distance(landmarks: Array) -> float:
     """Distance of the middles of the eyes of FaceMesh's points (468, 2 or more)."""
-    return float(np.linalg.norm(landmarks[list(RIGHT_EYE), :2].mean(0) - landmarks[list(LEFT_EYE), :2].mean(0)))
+    right, left = eyes(landmarks)
+    return float(np.linalg.norm(right - left))
 
 
 def laid_over(points: Array, target: Array) -> Array:
     """Points (N, 2) moved, turned and scaled onto ``target`` (N, 2) by least squares."""
-    z, goal = points[:, 0] + 1j * points[:, 1], target[:, 0] + 1j * target[:, 1]
-    a, b = z - z.mean(), goal - goal.mean()
-    fitted = a * (np.vdot(a, b) / np.vdot(a, a)) + goal.mean()
-    return np.stack([fitted.real, fitted.imag], 1)
+    return apply(similarity(points, target), points)
 
 
 class Drawn:
@@ -81,11 +86,8 @@ class PortraitPoints:
 
     def __init__(self, points: Array, landmarks: Array) -> None:
         """`points`: (N, P, 2), `landmarks`: (N, 468, 2), both in pixels of the portraits."""
-        placed = [
-            (p @ m[:, :2].T + m[:, 2], k @ m[:, :2].T + m[:, 2])
-            for p, k in zip(points, landmarks, strict=True)
-            for m in [_to_unit_eyes(k)]
-        ]
+        to_unit_eyes = [similarity(np.array(eyes(k)), UNIT_EYES) for k in landmarks]
+        placed = [(apply(m, p), apply(m, k)) for m, p, k in zip(to_unit_eyes, points, landmarks, strict=True)]
         mean_points, mean_landmarks = (np.mean([pair[k] for pair in placed], 0) for k in (0, 1))
         distance = np.linalg.norm(mean_points[:, None] - mean_landmarks[None], axis=2)
         self.kept = np.flatnonzero(distance.min(1) < self.REACH)
@@ -102,11 +104,3 @@ class PortraitPoints:
     def of(self, landmarks: Array) -> Array:
         """(K, 2) those points on FaceMesh's (468, 2)."""
         return np.einsum("kc,kcd->kd", self.weights, landmarks[self.nearest])
-
-
-def _to_unit_eyes(landmarks: Array) -> Array:
-    """The similarity (2, 3) that puts the middles of the eyes at (-.5, 0) and (.5, 0)."""
-    right, left = (landmarks[list(eye)].mean(0) for eye in (RIGHT_EYE, LEFT_EYE))
-    x, y = (left - right) / ((left - right) @ (left - right))
-    linear = np.array([[x, y], [-y, x]])
-    return np.column_stack([linear, -linear @ (right + left) / 2])

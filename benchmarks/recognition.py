@@ -51,7 +51,7 @@ def main(options: Options) -> dict[str, Any]:
     """Measure, print, write."""
     network = load(options.checkpoint)
     photos, renders = PhotoShards(options.photos), RenderShards(options.renders)
-    renders.select(renders.held_out(options.hold_out))
+    renders = renders.part(renders.held_out(options.hold_out))
     results: dict[str, Any] = {"parameters": sum(p.numel() for p in network.parameters())}
     rows = []
     for kind, shards in (("photos", photos), ("renders", renders)):

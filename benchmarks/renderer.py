@@ -14,10 +14,8 @@ is 149 MB against numba's 4. The GPU that Warp's kernels would also run on is no
 from __future__ import annotations
 
 import argparse
-import io
 import multiprocessing
 import os
-import tarfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -35,6 +33,7 @@ from game.character import Character
 from game.render_dataset import Settings, draw, encode
 from game.renderer import Renderer
 from game.scene import Scene
+from game.shard_writer import new_shard
 
 SEED = 20
 STAGES = ("sample", "rig", "attach", "rasterise", "shadow map", "shade", "draw in all", "encode", "pair in all")
@@ -81,12 +80,9 @@ def _write_pairs(path: Path, number: int, pictures: int, barrier: Barrier, spans
     _warm_up(renderer)
     barrier.wait()
     start = time.perf_counter()
-    with tarfile.open(path, "w") as tar:
+    with new_shard(path) as add:
         for index in range(pictures):
-            for suffix, data in encode(*draw(settings, index, renderer, []), settings.seed).items():
-                member = tarfile.TarInfo(f"{index:08d}.{suffix}")
-                member.size = len(data)
-                tar.addfile(member, io.BytesIO(data))
+            add(f"{index:08d}", encode(*draw(settings, index, renderer, []), settings.seed))
     spans.put(time.perf_counter() - start)
 
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 import os
 import platform
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from train.provenance import commit, processor, version
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -52,7 +52,7 @@ def peak_memory() -> float:
 def machine() -> dict[str, Any]:
     """Processor, cores, load, operating system and Python of the machine that measures."""
     return {
-        "processor": _processor(),
+        "processor": processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "load": round(os.getloadavg()[0], 2),
         "system": f"{platform.system()} {platform.machine()}",
@@ -62,14 +62,7 @@ def machine() -> dict[str, Any]:
 
 def versions(*packages: str) -> dict[str, str]:
     """Version of each package; "not installed" where it is not."""
-
-    def version(package: str) -> str:
-        try:
-            return metadata.version(package)
-        except metadata.PackageNotFoundError:
-            return "not installed"
-
-    return {package: version(package) for package in packages}
+    return {package: version(package) or "not installed" for package in packages}
 
 
 def write(name: str, results: dict[str, Any], packages: Sequence[str] = ()) -> Path:
@@ -79,7 +72,7 @@ def write(name: str, results: dict[str, Any], packages: Sequence[str] = ()) -> P
         # Where things lay on this machine is nobody's business: of absolute paths only the last part is kept.
         "command": "python -m " + " ".join([f"benchmarks.{name}", *(_without_folders(a) for a in sys.argv[1:])]),
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "commit": _commit(),
+        "commit": commit() or "unknown",
         "machine": machine(),
         "versions": versions("numpy", *packages),
         "results": results,
@@ -112,24 +105,3 @@ def _cell(value: object) -> str:
     if value is None:
         return ""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _commit() -> str:
-    """Commit of the checkout, with "+" when files differ from it."""
-
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(Path(__file__).parent), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-
-    try:
-        return git("rev-parse", "--short", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor())

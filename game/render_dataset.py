@@ -15,7 +15,6 @@ import io
 import json
 import multiprocessing
 import os
-import tarfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -33,6 +32,7 @@ from game.labels import LABELS
 from game.renderer import Renderer, Rendering
 from game.sampling import sample_character, sample_scene
 from game.scene import Scene
+from game.shard_writer import new_shard
 from sdk.schema import REFERENCE
 
 _SETTINGS = "dataset.json"
@@ -113,17 +113,10 @@ def write_shard(
     out: Path, settings: Settings, shard: int, renderer: Renderer, strips: Sequence[NDArray[np.uint8]]
 ) -> Iterator[int]:
     """Write one shard; yields after every sample."""
-    path = shard_path(out, shard)
-    unfinished = path.with_suffix(".tar.tmp")
-    with tarfile.open(unfinished, "w", format=tarfile.USTAR_FORMAT) as tar:
+    with new_shard(shard_path(out, shard)) as add:
         for index in settings.samples(shard):
-            files = encode(*draw(settings, index, renderer, strips), settings.seed)
-            for suffix, data in files.items():
-                member = tarfile.TarInfo(f"{index:08d}.{suffix}")
-                member.size = len(data)
-                tar.addfile(member, io.BytesIO(data))
+            add(f"{index:08d}", encode(*draw(settings, index, renderer, strips), settings.seed))
             yield index
-    os.replace(unfinished, path)
 
 
 def check_settings(out: Path, settings: Settings) -> None:

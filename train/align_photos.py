@@ -28,7 +28,6 @@ import io
 import json
 import multiprocessing
 import os
-import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -39,13 +38,14 @@ import onnxruntime
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from game.shard_writer import new_shard
 from sdk.contract import CROP_SIZE
 from sdk.errors import InputError
 from sdk.geometry import compose, invert
 from sdk.image import decode
 from sdk.letterbox import letterbox
 from sdk.quality import count_faces, measure
-from train.shard_files import Files, Source, sources
+from train.shard_files import Files, Source, photo_of, sources
 
 ALIGN = Path(__file__).parent.parent / "model_repository/align/1/model.onnx"
 BLACK = 8
@@ -65,8 +65,7 @@ class ShardAligner:
     def align(self, files: Files) -> Files | None:
         """The files of the aligned sample, or None where no face is found. :class:`sdk.errors.InputError` where the picture
         cannot be read."""
-        picture = next((files[e] for e in ("jpg", "jpeg", "png", "webp") if e in files), b"")
-        photo = decode(picture)
+        photo = decode(photo_of(files))
         image = photo.pixels
         canvas, to_canvas = letterbox(image)
         outputs = dict(zip(self.names, (o[0] for o in self.session.run(None, {"canvas": canvas[None]})), strict=True))
@@ -84,7 +83,7 @@ class ShardAligner:
             "jpg": cv2.imencode(".jpg", crop[..., ::-1], _JPEG)[1].tobytes(),
             "landmarks.npy": _npy(outputs["landmarks"]),
         }
-        is_render = "png" in files and picture is not files["png"]
+        is_render = "png" in files and photo_of(files) is not files["png"]
         mask = _warp(np.full(image.shape[:2], 255, np.uint8) if is_render else _without_corners(image), transform)
         if mask.min() == 0:
             aligned["mask.png"] = cv2.imencode(".png", mask)[1].tobytes()
@@ -130,9 +129,8 @@ def _align_shard(job: tuple[Source, Path]) -> Count:
     global _aligner
     _aligner = _aligner or ShardAligner()
     source, target = job
-    unfinished = target.with_suffix(".tar.tmp")
     count = Count()
-    with tarfile.open(unfinished, "w", format=tarfile.USTAR_FORMAT) as tar:
+    with new_shard(target) as add:
         for key, files in source.samples():
             try:
                 aligned = _aligner.align(files)
@@ -140,11 +138,7 @@ def _align_shard(job: tuple[Source, Path]) -> Count:
                 count[type(error).__name__] += 1
                 continue
             count["no face" if aligned is None else "aligned"] += 1
-            for extension, data in (aligned or {}).items():
-                member = tarfile.TarInfo(f"{key}.{extension}")
-                member.size = len(data)
-                tar.addfile(member, io.BytesIO(data))
-    os.replace(unfinished, target)
+            add(key, aligned or {})
     return count
 
 

@@ -25,7 +25,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from train.face_parts import PARTS, REBUILT
-from train.layers import Residual
+from train.layers import convolution, residual_stages
+from train.presets import named, restored
 
 HEAD_SCALE = 2
 """Places per cell of the fused grid, each way, of which the head says the classes."""
@@ -89,21 +90,13 @@ def enlarge(logits: Tensor, size: int) -> Tensor:
     return functional.interpolate(logits, size=(size, size), mode="bilinear", align_corners=False)
 
 
-class ConvolutionBlock(nn.Sequential):
-    """Convolution, batch norm, ReLU."""
-
-    def __init__(self, inputs: int, outputs: int, size: int, stride: int = 1) -> None:
-        convolution = nn.Conv2d(inputs, outputs, size, stride, (size - 1) // 2, bias=False)
-        super().__init__(convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
-
-
 class SpatialPath(nn.Module):
     """Crop (B, 3, 256, 256) -> (B, C, 64, 64): shallow, and fine enough for edges (section 3.1 of the paper)."""
 
     def __init__(self, half: int, quarter: int) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            ConvolutionBlock(3, half, 3, 2), ConvolutionBlock(half, quarter, 3, 2), ConvolutionBlock(quarter, quarter, 3)
+            convolution(3, half, 3, 2), convolution(half, quarter, 3, 2), convolution(quarter, quarter, 3)
         )
 
     def forward(self, crop: Tensor) -> Tensor:
@@ -120,7 +113,7 @@ class AttentionRefinement(nn.Module):
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.convolution = ConvolutionBlock(inputs, outputs, 3)
+        self.convolution = convolution(inputs, outputs, 3)
         self.attention = nn.Conv2d(outputs, outputs, 1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -134,19 +127,14 @@ class ContextPath(nn.Module):
 
     def __init__(self, preset: Preset) -> None:
         super().__init__()
-        self.stem = ConvolutionBlock(3, preset.stem, 7, 4)
-        stages, inputs = [], preset.stem
-        for width, depth in zip(preset.widths, preset.depths, strict=True):
-            blocks = [Residual(inputs if k == 0 else width, width, 2 if k == 0 else 1) for k in range(depth)]
-            stages.append(nn.Sequential(*blocks))
-            inputs = width
-        self.stages = nn.ModuleList(stages)
+        self.stem = convolution(3, preset.stem, 7, 4)
+        self.stages = residual_stages(preset.stem, preset.widths, preset.depths)
         _, middle, deep = preset.widths
         self.from_global = nn.Conv2d(deep, preset.refined, 1)
         self.refine_deep = AttentionRefinement(deep, preset.refined)
         self.refine_middle = AttentionRefinement(middle, preset.refined)
-        self.smooth_deep = ConvolutionBlock(preset.refined, preset.refined, 3)
-        self.smooth_middle = ConvolutionBlock(preset.refined, preset.refined, 3)
+        self.smooth_deep = convolution(preset.refined, preset.refined, 3)
+        self.smooth_middle = convolution(preset.refined, preset.refined, 3)
 
     def forward(self, crop: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         grids = [self.stem(crop)]
@@ -170,7 +158,7 @@ class FeatureFusion(nn.Module):
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.join = ConvolutionBlock(inputs, outputs, 1)
+        self.join = convolution(inputs, outputs, 1)
         self.attention = nn.Sequential(
             nn.Conv2d(outputs, outputs // 4, 1), nn.ReLU(inplace=True), nn.Conv2d(outputs // 4, outputs, 1)
         )
@@ -190,7 +178,7 @@ class Segmenter(nn.Module):
         self.context_path = ContextPath(preset)
         self.fusion = FeatureFusion(preset.spatial[1] + preset.refined, preset.fused)
         self.head = nn.Sequential(
-            ConvolutionBlock(preset.fused, preset.fused, 3),
+            convolution(preset.fused, preset.fused, 3),
             nn.Conv2d(preset.fused, len(PARTS) * HEAD_SCALE**2, 1),
             nn.PixelShuffle(HEAD_SCALE),
         )
@@ -214,9 +202,7 @@ class Segmenter(nn.Module):
 
 def build(preset: str) -> Segmenter:
     """A fresh network of a named preset; :class:`ValueError` names the presets there are."""
-    if preset not in PRESETS:
-        raise ValueError(f"--preset {preset!r} is unknown; there are {', '.join(PRESETS)}")
-    return Segmenter(PRESETS[preset])
+    return Segmenter(named(PRESETS, preset))
 
 
 def describe(network: Segmenter) -> dict[str, Any]:
@@ -236,5 +222,4 @@ def of_description(description: dict[str, Any]) -> Segmenter:
     """A fresh network as :func:`describe` told it; ValueError where it is of other parts, or of another network."""
     if description.get("parts") != list(PARTS):
         raise ValueError(f"this is no checkpoint of a segmenter with the parts {', '.join(PARTS)}")
-    preset = {name: tuple(value) if isinstance(value, list | tuple) else value for name, value in description["preset"].items()}
-    return Segmenter(Preset(**preset))
+    return Segmenter(restored(Preset, description["preset"]))

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from sdk.schema import Schema
 from train import bisenet, light_cnn
 from train.networks import FaceNet, Preset
+from train.presets import restored
 
 LAST = "last.pt"
 BEST = "best.pt"
@@ -38,11 +39,10 @@ def load(path: str | Path) -> dict[str, Any]:
 def rebuild(state: dict[str, Any], average: bool = True) -> FaceNet:
     """The network of a checkpoint in evaluation mode: its moving average, or the weights as trained."""
     description = state["description"]
-    preset = {name: tuple(v) if isinstance(v, list) else v for name, v in description["preset"].items()}
     of_segmenter, of_recogniser = description.get("segmenter"), description.get("recogniser")
     segmenter = bisenet.of_description(of_segmenter) if of_segmenter else None
     recogniser = light_cnn.rebuild(of_recogniser) if of_recogniser else None
-    network = FaceNet(Preset(**preset), segmenter, recogniser, Schema.from_json(description["schema"]))
+    network = FaceNet(restored(Preset, description["preset"]), segmenter, recogniser, Schema.from_json(description["schema"]))
     network.load_state_dict(state["average" if average else "network"])
     return network.eval()
 

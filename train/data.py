@@ -10,6 +10,7 @@ as if it had never stopped, and torchrun's processes share one plan."""
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import io
 import json
@@ -27,6 +28,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
+from typing_extensions import Self
 
 from game.character import identity_mirror_signs, mirrored_units
 from sdk.schema import REFERENCE, Schema
@@ -117,9 +119,11 @@ class Shards(ABC):
         """(N,) which samples lie in the last so many shards."""
         return self.arrays["shard"] >= len(self.paths) - last
 
-    def select(self, kept: npt.NDArray[np.bool_]) -> None:
-        """Keep only some samples."""
-        self.arrays = {name: values[kept] for name, values in self.arrays.items()}
+    def part(self, kept: npt.NDArray[np.bool_]) -> Self:
+        """Some of the samples, (N,) which; the shards themselves keep all."""
+        some = copy.copy(self)
+        some.arrays = {name: values[kept] for name, values in self.arrays.items()}
+        return some
 
     def _load(self, folder: Path) -> Arrays:
         """Labels from the cache beside the shards, which is made anew whenever a shard's name or size has changed."""
@@ -230,17 +234,14 @@ class Batches(Dataset[dict[str, Tensor]]):
     def __getitem__(self, step: int) -> dict[str, Tensor]:
         turn = step * self.world + self.rank
         rng = np.random.default_rng((self.seed, turn))
-        renders = [self._render(i, rng) for i in self._order(len(self.renders), turn, self.size.renders, 1)]
-        firsts = self._order(len(self.photos), turn, self.size.photos // 2, 2)
+        renders = [self._render(i, rng) for i in drawn(len(self.renders), self.seed, 1, turn, self.size.renders)]
+        firsts = drawn(len(self.photos), self.seed, 2, turn, self.size.photos // 2)
         photos = [photo for first in firsts for photo in self._pair(int(first), rng)]
         batch = {name: np.stack([row[name] for row in renders]) for name in renders[0] if name != "crop"}
         if photos:
             batch |= {name: np.stack([row[name] for row in photos]) for name in photos[0] if name != "crop"}
         batch["crop"] = np.stack([row["crop"] for row in renders + photos])
         return {name: torch.from_numpy(values) for name, values in batch.items()}
-
-    def _order(self, count: int, turn: int, take: int, stream: int) -> npt.NDArray[np.intp]:
-        return drawn(count, self.seed, stream, turn, take)
 
     def _crop(
         self, shards: Shards, index: int, landmarks: npt.NDArray[np.float32], rng: np.random.Generator, mirror: bool

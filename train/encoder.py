@@ -65,7 +65,7 @@ def train(options: Options) -> Path:
     network.requires_grad_(False)
     network.style_heads.requires_grad_(True)
     renders, photos = RenderShards(options.renders), PhotoShards(options.photos, options.photo_shards)
-    renders.select(~renders.held_out(options.hold_out))
+    renders = renders.part(~renders.held_out(options.hold_out))
     evidence = photo_evidence(photos, renders, options.out / "evidence.npy")
     size = BatchSize(options.batch_renders, options.batch_photos)
     batches = Batches(renders, photos, size, options.seed, mirrored_landmarks(Rig.load()), evidence)

@@ -5,8 +5,7 @@ What batch *n* holds depends on (seed, n) alone, as in :mod:`train.data`, whose 
 
 from __future__ import annotations
 
-import copy
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +17,6 @@ from train.augment import augment
 from train.data import PhotoShards, Shards, drawn
 
 Array = npt.NDArray[Any]
-Kind = TypeVar("Kind", bound=Shards)
 LEAST = 0.5
 """A blended picture is at least this much itself; the rest is its partner."""
 
@@ -57,13 +55,6 @@ def held_out_people(shards: PhotoShards, share: float) -> npt.NDArray[np.bool_]:
     number = identity_numbers(shards)
     people = int(number.max()) + 1
     return np.isin(number, np.random.default_rng(0).permutation(people)[: round(share * people)])
-
-
-def part(shards: Kind, kept: npt.NDArray[np.bool_]) -> Kind:
-    """Some samples of shards, (N,) which; the shards themselves keep all."""
-    some = copy.copy(shards)
-    some.select(kept)
-    return some
 
 
 class IdentityBatches(Dataset[dict[str, Tensor]]):

@@ -90,10 +90,9 @@ class ImitatorTask(Task):
 
     def __init__(self, options: Options) -> None:
         self.options = options
-        self.shards, self.held_out = StudioShards(options.data), StudioShards(options.data)
-        last = self.shards.held_out(options.hold_out)
-        self.shards.select(~last)
-        self.held_out.select(last)
+        shards = StudioShards(options.data)
+        last = shards.held_out(options.hold_out)
+        self.shards, self.held_out = shards.part(~last), shards.part(last)
         self.network: Imitator | Decoder = build(options.preset)
         self.plain = isinstance(self.network, Decoder)
         self.perceptual = None if self.plain or options.perceptual == "none" else Perceptual(options.perceptual)
@@ -112,7 +111,7 @@ class ImitatorTask(Task):
         if self.perceptual is not None:
             self.perceptual.to(device, memory_format=torch.channels_last)
 
-    def losses(self, module: nn.Module, batch: dict[str, Tensor], progress: float) -> dict[str, Tensor]:
+    def losses(self, module: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         real, made = to_float(batch["picture"]), module(*inputs(batch))
         losses = {"appearance": (made - real).abs().mean()}
         if self.perceptual is None:

@@ -28,6 +28,7 @@ from game.rig import PARTS, Rig
 from game.styles import Styles, texture_coordinates
 from sdk.contract import CROP_SIZE
 from sdk.schema import REFERENCE, Schema
+from train.presets import named, restored
 from train.rig import rotation
 from train.studio import PITCH, YAW, StudioView
 
@@ -326,9 +327,7 @@ def spread_points(rig: Rig, count: int) -> npt.NDArray[np.int64]:
 
 def build(preset: str, schema: Schema = REFERENCE) -> Imitator | Decoder:
     """A fresh network of a named preset; :class:`ValueError` names the presets there are."""
-    if preset not in PRESETS:
-        raise ValueError(f"--preset {preset!r} is unknown; there are {', '.join(PRESETS)}")
-    return _build(PRESETS[preset], schema)
+    return _build(named(PRESETS, preset), schema)
 
 
 def _build(preset: Preset | DecoderPreset, schema: Schema) -> Imitator | Decoder:
@@ -344,7 +343,6 @@ def rebuild(state: dict[str, Any]) -> Imitator | Decoder:
     """The network of a checkpoint (:func:`train.checkpoint.load`) in evaluation mode: its moving average."""
     description = state["description"]
     kind = {"Preset": Preset, "DecoderPreset": DecoderPreset}[description["kind"]]
-    fields = {name: tuple(v) if isinstance(v, list) else v for name, v in description["preset"].items()}
-    network = _build(kind(**fields), Schema.from_json(description["schema"]))
+    network = _build(restored(kind, description["preset"]), Schema.from_json(description["schema"]))
     network.load_state_dict(state["average"])
     return network.eval()

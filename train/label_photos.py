@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 from sdk import FaceParamClient, FaceRejected
 from sdk.errors import InputError
-from train.shard_files import PHOTOS, Files, Source, is_remote, sources
+from train.shard_files import Files, Source, is_remote, photo_of, sources
 
 log = logging.getLogger(__name__)
 
@@ -72,8 +72,8 @@ class Labeller:
     def lines(self, samples: Iterator[tuple[str, Files]]) -> Iterator[dict[str, Any]]:
         """The label of every photo, in order."""
         for part in batched(samples, PHOTOS_AT_ONCE):
-            photos = [next((files[e[1:]] for e in PHOTOS if e[1:] in files), b"") for _, files in part]
-            for (key, _), outcome in zip(part, self.client.infer_many(photos, concurrency=1), strict=True):
+            outcomes = self.client.infer_many([photo_of(files) for _, files in part], concurrency=1)
+            for (key, _), outcome in zip(part, outcomes, strict=True):
                 if outcome.params is not None:
                     yield {"key": key, "params": outcome.params.to_dict()}
                 elif isinstance(outcome.error, FaceRejected):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -27,6 +29,15 @@ class Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return functional.relu(self.second(self.first(x)) + self.shortcut(x), inplace=True)
+
+
+def residual_stages(inputs: int, widths: Sequence[int], depths: Sequence[int]) -> nn.ModuleList:
+    """Stages of so many residual blocks, each at half the resolution of the one before, with these channels."""
+    stages = []
+    for before, (width, depth) in zip((inputs, *widths[:-1]), zip(widths, depths, strict=True), strict=True):
+        blocks = (Residual(before if k == 0 else width, width, 2 if k == 0 else 1) for k in range(depth))
+        stages.append(nn.Sequential(*blocks))
+    return nn.ModuleList(stages)
 
 
 def dense(inputs: int, outputs: int) -> nn.Sequential:

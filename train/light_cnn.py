@@ -27,6 +27,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from train.presets import named, restored
+
 INPUT_SIZE = 128
 EMBEDDING = 256
 REGION = (54, 76, 150)
@@ -134,9 +136,7 @@ class LightCNN(nn.Module):
 
 def build(preset: str) -> LightCNN:
     """A fresh network of a named preset; :class:`ValueError` names the presets there are."""
-    if preset not in PRESETS:
-        raise ValueError(f"--preset {preset!r} is unknown; there are {', '.join(PRESETS)}")
-    return LightCNN(PRESETS[preset])
+    return LightCNN(named(PRESETS, preset))
 
 
 def describe(network: LightCNN) -> dict[str, Any]:
@@ -146,4 +146,4 @@ def describe(network: LightCNN) -> dict[str, Any]:
 
 def rebuild(description: dict[str, Sequence[int]]) -> LightCNN:
     """A fresh network of that description."""
-    return LightCNN(Preset(tuple(description["widths"])))  # type: ignore[arg-type]
+    return LightCNN(restored(Preset, description))

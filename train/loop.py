@@ -89,9 +89,9 @@ class Task(ABC):
         """A data set whose item *n* is batch number *n* of process `rank` of `world`, made from its number alone."""
 
     @abstractmethod
-    def losses(self, module: nn.Module, batch: Batch, progress: float) -> dict[str, Tensor]:
+    def losses(self, module: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Losses by name, with their weighted sum as "loss". `module` is the network as Fabric has wrapped it: call it,
-        not :attr:`network`. `progress` is the share of the schedule that is done."""
+        not :attr:`network`."""
 
     @abstractmethod
     def description(self) -> dict[str, Any]:
@@ -213,7 +213,7 @@ class Loop:
         sums: dict[str, Tensor] = {}
         for number, batch in enumerate(batches, 1):
             with self.fabric.no_backward_sync(self.module, enabled=number < len(batches)):
-                losses = self.task.losses(self.module, batch, self.progress)
+                losses = self.task.losses(self.module, batch)
                 self.fabric.backward(losses["loss"] / len(batches))
             for name, value in losses.items():
                 sums[name] = sums.get(name, 0) + value.detach() / len(batches)

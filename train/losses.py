@@ -16,11 +16,13 @@ from sdk.schema import EXPRESSION, Schema
 from train.geometry import LandmarkRig, Metric, fit_similarity
 from train.networks import LIDS, LIPS, POSE_UNIT, FaceNet, Predictions
 
-EXCLUSIVE = (
+OPPOSITE = (
     ("jaw_left", "jaw_right"), ("mouth_left", "mouth_right"), ("eye_close_left", "upper_lid_raise"),
-    ("eye_close_right", "upper_lid_raise"), ("mouth_open", "lip_press"), ("smile", "lip_corner_depress"),
+    ("eye_close_right", "upper_lid_raise"),
 )  # fmt: skip
-"""Pairs of action units that undo each other: both at once is the same face twice (CN112200236A [0103])."""
+"""Pairs of action units that cancel: (.5, .9) and (0, .4) of the first are the same face (CN112200236A [0103])."""
+EXCLUSIVE = (*OPPOSITE, ("mouth_open", "lip_press"), ("smile", "lip_corner_depress"))
+"""Pairs of action units of which a face shows one at a time."""
 FEATURES = (*LIDS, *LIPS)
 """Landmarks of lids and lips: few among many, but what eyes and mouth do is what people look at."""
 FEATURES_WEIGHT = 4.0

@@ -33,8 +33,9 @@ from sdk.contract import CROP_SIZE, LANDMARKS
 from sdk.schema import REFERENCE, Schema
 from train import bisenet, light_cnn
 from train.bisenet import Segmentation, Segmenter
-from train.layers import Residual, convolution, dense
+from train.layers import convolution, dense, residual_stages
 from train.light_cnn import EMBEDDING, LightCNN
+from train.presets import named
 
 Fixed = TypeVar("Fixed", Segmenter, LightCNN)
 
@@ -172,12 +173,7 @@ class Trunk(nn.Module):
         self.join = nn.ModuleList(nn.Conv2d(a, b, 1, bias=False) for a, b in zip(channels, own, strict=False))
         for join in self.join:
             nn.init.zeros_(join.weight)
-        stages, inputs = [], preset.stem
-        for width, depth in zip(preset.widths, preset.depths, strict=True):
-            blocks = [Residual(inputs if k == 0 else width, width, 2 if k == 0 else 1) for k in range(depth)]
-            stages.append(nn.Sequential(*blocks))
-            inputs = width
-        self.stages = nn.ModuleList(stages)
+        self.stages = residual_stages(preset.stem, preset.widths, preset.depths)
 
     def forward(self, crop: Tensor, features: Sequence[Tensor]) -> list[Tensor]:
         x = self.stem(crop)  # its batch norm takes out the mean of the pixels
@@ -326,9 +322,7 @@ def build(
     preset: str, segmenter: Segmenter | None = None, recogniser: LightCNN | None = None, schema: Schema = REFERENCE
 ) -> FaceNet:
     """A fresh network of a named preset, with these fixed networks; :class:`ValueError` names the presets there are."""
-    if preset not in PRESETS:
-        raise ValueError(f"--preset {preset!r} is unknown; there are {', '.join(PRESETS)}")
-    return FaceNet(PRESETS[preset], segmenter, recogniser, schema)
+    return FaceNet(named(PRESETS, preset), segmenter, recogniser, schema)
 
 
 def describe(network: FaceNet) -> dict[str, Any]:

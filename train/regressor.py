@@ -35,13 +35,12 @@ from train.data import Batches, BatchSize, PhotoShards, RenderShards, to_float
 from train.dlib_resnet import EMBEDDING as TEACHER_EMBEDDING
 from train.dlib_resnet import load_teacher
 from train.geometry import Geometry, LandmarkRig, mirrored_landmarks
-from train.imitator_network import one_hot
 from train.light_cnn import EMBEDDING
 from train.loop import Loop, LoopOptions, Task
 from train.losses import MirrorMap, Weights, concordance, photo_losses, render_losses, total
 from train.networks import POSE_UNIT, FaceNet, build, describe
 from train.photo_styles import photo_evidence
-from train.self_supervision import SelfSupervision, parameters
+from train.self_supervision import SelfSupervision, chosen_styles, parameters
 
 log = logging.getLogger(__name__)
 
@@ -85,11 +84,9 @@ class RegressorTask(Task):
     def __init__(self, options: Options, resumed: bool) -> None:
         """`resumed`: what is fitted to the data comes from a checkpoint."""
         self.options = options
-        self.renders, self.photos = RenderShards(options.renders), PhotoShards(options.photos, options.photo_shards)
-        self.held_out = RenderShards(options.renders)
-        last = self.renders.held_out(options.hold_out)
-        self.renders.select(~last)
-        self.held_out.select(last)
+        renders, self.photos = RenderShards(options.renders), PhotoShards(options.photos, options.photo_shards)
+        last = renders.held_out(options.hold_out)
+        self.renders, self.held_out = renders.part(~last), renders.part(last)
         self.evidence = photo_evidence(self.photos, self.renders, options.out / "evidence.npy")
         log.info("%d renders, %d photos of %d people", *self.fingerprint().values())
         segmenter = options.segmenter and bisenet.rebuild(checkpoint.load(options.segmenter))
@@ -105,9 +102,8 @@ class RegressorTask(Task):
     def _supervision(self, imitator: Path) -> SelfSupervision:
         made = imitator_network.rebuild(checkpoint.load(imitator))
         if self.options.critic == "teacher":
-            return SelfSupervision(made, recogniser.Teacher(load_teacher(self.options.teacher)), TEACHER_EMBEDDING)
-        assert self.network.recogniser is not None
-        return SelfSupervision(made, self.network.recogniser, EMBEDDING)
+            return SelfSupervision(made, TEACHER_EMBEDDING, recogniser.Teacher(load_teacher(self.options.teacher)))
+        return SelfSupervision(made, EMBEDDING)
 
     def _begin(self) -> None:
         """Fit what is fitted to the data, or take it and all weights from another run. The fixed networks are those given."""
@@ -132,7 +128,7 @@ class RegressorTask(Task):
         self.metric = self.geometry.metric(self.network)
         self.mirror = MirrorMap(torch.from_numpy(mirrored_units()).to(device))
 
-    def losses(self, module: nn.Module, batch: dict[str, Tensor], progress: float) -> dict[str, Tensor]:
+    def losses(self, module: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         renders, rebuilt = self.options.batch_renders, self.options.rebuilt
         crops = to_float(batch["crop"])
         with torch.no_grad(), self.autocast():
@@ -197,8 +193,7 @@ class RegressorTask(Task):
         chosen = np.linspace(0, len(self.photos) - 1, min(SHEET, len(self.photos))).astype(int)
         crops = torch.from_numpy(np.stack([self.photos.picture(int(i)) for i in chosen])).to(self.metric.encoder.device)
         said = self.network(to_float(crops))
-        options = torch.stack([said.styles[slot.name].argmax(1) for slot in self.network.schema.style], 1)
-        pictures = self.supervision.rebuild(parameters(self.network, said), one_hot(options, self.network.schema))
+        pictures = self.supervision.rebuild(parameters(self.network, said), chosen_styles(said, self.network.schema))
         made = [(255 * p.clamp(0, 1)).byte().permute(0, 2, 3, 1) for p in (pictures.second, pictures.fourth)]
         rows = [np.hstack(list(row.cpu().numpy())) for row in (crops, *made)]
         return cv2.resize(np.vstack(rows), None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)

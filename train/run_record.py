@@ -6,14 +6,14 @@ import dataclasses
 import json
 import os
 import platform
-import subprocess
 import sys
 import time
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from train.provenance import commit, processor, version
 
 FILE = "run.json"
 PACKAGES = ("torch", "lightning-fabric", "numpy", "opencv-python-headless", "onnxruntime")
@@ -34,8 +34,8 @@ def write_record(options: Any, data: dict[str, Any], processes: int) -> None:
             "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
             "options": {name: _plain(value) for name, value in dataclasses.asdict(options).items()},
             "data": data,
-            "commit": _commit(),
-            "versions": {name: _version(name) for name in PACKAGES} | {"python": platform.python_version()},
+            "commit": commit(),
+            "versions": {name: version(name) for name in PACKAGES} | {"python": platform.python_version()},
             "machine": _machine(processes),
             "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }
@@ -49,28 +49,6 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, int | float | str | bool | type(None)) else str(value)
 
 
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def _commit() -> str | None:
-    """Of the code, with "+" where it has been changed since; None outside of a clone."""
-    folder = Path(__file__).parent
-    found = subprocess.run(["git", "describe", "--always", "--dirty=+"], cwd=folder, capture_output=True, text=True, check=False)
-    return found.stdout.strip() or None
-
-
 def _machine(processes: int) -> dict[str, Any]:
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    return {"processor": _processor(), "cores": os.cpu_count(), "gpus": gpus, "processes": processes}
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor()
+    return {"processor": processor(), "cores": os.cpu_count(), "gpus": gpus, "processes": processes}

@@ -11,7 +11,6 @@ took bright hair for skin, was believed, and said so ever more."""
 
 from __future__ import annotations
 
-import copy
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -76,7 +75,9 @@ class SegmenterTask(Task):
 
     def __init__(self, options: Options) -> None:
         self.options = options
-        self.renders, self.held_out = split(LabelledRenders(options.renders), options.hold_out)
+        renders = LabelledRenders(options.renders)
+        last = renders.held_out(options.hold_out)
+        self.renders, self.held_out = renders.part(~last), renders.part(last)
         self.photos = MaskedPhotos(options.photos, options.photo_shards) if options.photos else None
         self.labelled = LabelledPhotos(options.photos_labelled) if options.photos_labelled else None
         self.size = BatchSize(options.batch_renders, options.batch_photos if self.photos else 0)
@@ -91,7 +92,7 @@ class SegmenterTask(Task):
     def to(self, device: torch.device) -> None:
         self.weights = self.weights.to(device)
 
-    def losses(self, module: nn.Module, batch: Batch, progress: float) -> dict[str, Tensor]:
+    def losses(self, module: nn.Module, batch: Batch) -> dict[str, Tensor]:
         options, count = self.options, self.size.renders
         said: Segmentation = module(to_float(batch["crop"]))
         logits = said.logits.float()
@@ -136,14 +137,6 @@ class SegmenterTask(Task):
         if self.labelled is not None:
             crops += self.labelled.crops[:SHEET]
         return sheet(self.network, crops)
-
-
-def split(renders: LabelledRenders, last: int) -> tuple[LabelledRenders, LabelledRenders]:
-    """Renders to train on, and those of the last so many shards."""
-    held_out, rest = copy.copy(renders), copy.copy(renders)
-    held_out.select(renders.held_out(last))
-    rest.select(~renders.held_out(last))
-    return rest, held_out
 
 
 @torch.no_grad()

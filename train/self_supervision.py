@@ -28,16 +28,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sdk.schema import EXPRESSION
+from sdk.schema import EXPRESSION, Schema
 from train.bisenet import Segmentation
 from train.face_parts import MOUTH, REBUILT
 from train.imitator_network import Decoder, Imitator, one_hot
+from train.losses import OPPOSITE
 from train.networks import POSE_UNIT, FaceNet, Predictions, Seen
 from train.studio import PITCH, YAW
 
-OPPOSITE = (("jaw_left", "jaw_right"), ("mouth_left", "mouth_right"), ("eye_close_left", "upper_lid_raise"),
-            ("eye_close_right", "upper_lid_raise"))  # fmt: skip
-"""Action units that cancel: (.5, .9) and (0, .4) of the first are the same face ([0103])."""
 TEMPERATURE = 0.1
 """Of the contrast: cosines this far apart make a difference of e."""
 MIDDLE_RATE = 0.05
@@ -75,10 +73,11 @@ class SelfSupervision(nn.Module):
     photo_middle: Tensor
     drawn_middle: Tensor
 
-    def __init__(self, imitator: Imitator | Decoder, critic: nn.Module, embedding: int) -> None:
-        """`critic`: crops (B, 3, 256, 256) in [0, 1] -> (B, `embedding`)."""
+    def __init__(self, imitator: Imitator | Decoder, embedding: int, critic: nn.Module | None = None) -> None:
+        """`critic`: crops (B, 3, 256, 256) in [0, 1] -> (B, `embedding`); None: F_reg, whose words are known already."""
         super().__init__()
-        self.imitator, self.critic = imitator.eval().requires_grad_(False), critic.eval().requires_grad_(False)
+        self.imitator = imitator.eval().requires_grad_(False)
+        self.critic = critic and critic.eval().requires_grad_(False)
         for kind in ("photo_middle", "drawn_middle"):
             self.register_buffer(kind, torch.zeros(embedding))
 
@@ -106,16 +105,19 @@ class SelfSupervision(nn.Module):
         256). `photos`: what the fixed networks say about them; `person`: (P,) who is on each. `regress` is R for more pictures:
         the network as Fabric has wrapped it; `autocast` makes a context of its precision for the others."""
         values = parameters(network, said)
-        with torch.no_grad():
-            options = torch.stack([said.styles[slot.name].argmax(1) for slot in network.schema.style], 1)
         with autocast():
-            pictures = self.rebuild(values, one_hot(options, network.schema))
+            pictures = self.rebuild(values, chosen_styles(said, network.schema))
             segmentation = network.segmenter(torch.cat(pictures))
-            of_third, of_fourth = network.recogniser(torch.cat([pictures.third, pictures.fourth])).chunk(2)
-            drawn = self.critic(torch.cat([pictures.fourth, pictures.second])).float()
-            with torch.no_grad():
-                of_photos = self.critic(crops).float()
-        count = len(options)
+            if self.critic is None:
+                seen_again = torch.cat([pictures.third, pictures.fourth, pictures.second])
+                of_third, of_fourth, of_second = network.recogniser(seen_again).chunk(3)
+                drawn, of_photos = torch.cat([of_fourth, of_second]), photos.identity
+            else:
+                of_third, of_fourth = network.recogniser(torch.cat([pictures.third, pictures.fourth])).chunk(2)
+                drawn = self.critic(torch.cat([pictures.fourth, pictures.second]))
+                with torch.no_grad():
+                    of_photos = self.critic(crops)
+        drawn, of_photos, count = drawn.float(), of_photos.float(), len(said.pose)
         second, third, fourth, base = (segmentation.rows(k * count, (k + 1) * count) for k in range(4))
         again_third, again_fourth = self._again(regress, network, pictures, Seen(third, of_third), Seen(fourth, of_fourth))
         zero = Parameters(*(torch.zeros_like(v) for v in values))
@@ -153,6 +155,12 @@ class SelfSupervision(nn.Module):
     def _moved(middle: Tensor, embedding: Tensor) -> Tensor:
         """A running middle, with these faces taken in."""
         return middle.lerp_(embedding.mean(0), MIDDLE_RATE if middle.any() else 1.0)
+
+
+@torch.no_grad()
+def chosen_styles(said: Predictions, schema: Schema) -> Tensor:
+    """(B, O) one-hot: the likeliest option of every slot, as it would be drawn."""
+    return one_hot(torch.stack([said.styles[slot.name].argmax(1) for slot in schema.style], 1), schema)
 
 
 def parameters_said(network: FaceNet, said: Predictions) -> Parameters:

@@ -21,7 +21,7 @@ Place = str | Path
 PHOTOS = (".jpg", ".jpeg", ".png", ".webp")
 PHOTOS_PER_SHARD = 2000
 """Of a plain folder."""
-CACHE = Path(os.environ.get("FACEPARAM_CACHE", Path.home() / ".cache" / "faceparam"))
+CACHE = Path(os.environ.get("FACEPARAM_CACHE") or Path.home() / ".cache/faceparam")
 
 
 def is_remote(place: Place) -> bool:
@@ -68,6 +68,12 @@ def read_samples(place: Place) -> Iterator[tuple[str, Files]]:
             files[extension] = tar.extractfile(member).read()  # type: ignore[union-attr]
     if files:
         yield key, files
+
+
+def photo_of(files: Files) -> bytes:
+    """The photo or render of a sample, a file of PHOTOS; of a render, the JPEG, beside which the labels are a PNG. Empty where
+    there is none."""
+    return next((files[suffix[1:]] for suffix in PHOTOS if suffix[1:] in files), b"")
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,8 @@ imitator, which holds the same rule in torch, knows for every vertex the pixel i
 
 from __future__ import annotations
 
-import io
 import math
 import multiprocessing
-import os
-import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -36,6 +33,7 @@ from game.renderer import Renderer, Rendering
 from game.rig import Rig
 from game.sampling import sample_character
 from game.scene import Scene
+from game.shard_writer import new_shard
 from sdk.contract import CROP_SIZE
 from sdk.schema import REFERENCE
 from train.alignment import SimilarityFit
@@ -134,18 +132,12 @@ def write_shard(out: Path, options: Options, shard: int, studio: Studio) -> Iter
     path = out / f"studio-{shard:05d}.tar"
     if path.is_file():
         return
-    unfinished = path.with_suffix(".tar.tmp")
-    with tarfile.open(unfinished, "w", format=tarfile.USTAR_FORMAT) as tar:
+    with new_shard(path) as add:
         for index in range(shard * options.shard_size, min(options.count, (shard + 1) * options.shard_size)):
             character = draw_character(options.seed, index)
             scene = studio.scene(character)
-            files = encode(character, scene, studio.renderer.render(character, scene), options.seed)
-            for suffix, data in files.items():
-                member = tarfile.TarInfo(f"{index:08d}.{suffix}")
-                member.size = len(data)
-                tar.addfile(member, io.BytesIO(data))
+            add(f"{index:08d}", encode(character, scene, studio.renderer.render(character, scene), options.seed))
             yield index
-    os.replace(unfinished, path)
 
 
 _worker: dict[str, Any] = {}

@@ -37,7 +37,7 @@ class LineTask(Task):
     def batches(self, rank: int, world: int) -> Points:
         return Points(rank, world)
 
-    def losses(self, module: nn.Module, batch: dict[str, Tensor], progress: float) -> dict[str, Tensor]:
+    def losses(self, module: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         loss = (module(batch["x"]) - batch["y"]).square().mean()
         self.seen.append(float(loss.detach()))
         return {"loss": loss}

@@ -104,7 +104,7 @@ def test_who_is_blended_is_nobody(options: recogniser.Options) -> None:
     asked: list[torch.Tensor] = []
     task.teacher.register_forward_hook(lambda module, given, said: asked.append(given[0]))
     batch["share"][:] = 0.75
-    losses = task.losses(task.network, batch, 0.0)
+    losses = task.losses(task.network, batch)
     assert losses["identity"] == 0 and losses["teacher"] > 0
     crops = batch["crop"].permute(0, 3, 1, 2) / 255
     torch.testing.assert_close(asked[0], 0.75 * crops + 0.25 * crops[batch["partner"]])

@@ -38,7 +38,7 @@ def network(fixed_networks: dict[str, Path]) -> FaceNet:
 @pytest.fixture
 def supervision(fixed_networks: dict[str, Path]) -> SelfSupervision:
     imitator = imitator_network.rebuild(checkpoint.load(fixed_networks["imitator"]))
-    return SelfSupervision(imitator, recogniser.load(fixed_networks["recogniser"]), 256)
+    return SelfSupervision(imitator, 256)
 
 
 def _styles(count: int) -> torch.Tensor:
