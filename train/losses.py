@@ -47,15 +47,15 @@ class Weights:
     photo_rig: float = 1.5  # robust px^2: geometry of photos; much more lets brows and smiles drift
     photo_prior: float = 0.02  # Mahalanobis: about one landmark pixel per standard deviation
     photo_bounds: float = 0.5  # action units outside [0, 1] are no faces
-    photo_quiet: float = 0.4  # most units of most photos rest: what identity can explain is identity
+    photo_quiet: float = 0.8  # most units of most photos rest: what identity can explain is identity
     photo_exclusive: float = 0.1  # [0103]
     photo_same: float = 0.25  # two photos of one person, one identity; others, others
     photo_mirror: float = 1.0  # a mirrored photo has mirrored expression and pose: free consistency
     photo_styles: float = 1.0  # measured, not known: the evidence is soft by itself
     # The method's losses, [0165], on photos that are rebuilt (train.self_supervision).
     content: float = 0.5
-    identity_cosine: float = 2.0  # w_id
-    who: float = 1.0
+    identity_cosine: float = 3.0  # w_id
+    who: float = 1.5
     parameters: float = 0.5  # w_pr
     loop_identity: float = 0.5  # w_lp
     loop_expression: float = 0.5  # w_lp times the balance factor
