@@ -44,10 +44,10 @@ class Weights:
     styles: float = 0.25  # seven cross-entropies that fit easily: kept from dominating
     photo_first: float = 2.0
     photo_landmarks: float = 3.0  # below the exact ones: FaceMesh has its own errors
-    photo_rig: float = 1.5  # robust px^2: geometry of photos; much more lets brows and smiles drift
+    photo_rig: float = 4.0  # robust px^2: geometry of photos, against all that asks for another face
     photo_prior: float = 0.02  # Mahalanobis: about one landmark pixel per standard deviation
     photo_bounds: float = 0.5  # action units outside [0, 1] are no faces
-    photo_quiet: float = 0.8  # most units of most photos rest: what identity can explain is identity
+    photo_quiet: float = 0.5  # most units of most photos rest: what identity can explain is identity
     photo_exclusive: float = 0.1  # [0103]
     photo_same: float = 0.25  # two photos of one person, one identity; others, others
     photo_mirror: float = 1.0  # a mirrored photo has mirrored expression and pose: free consistency
