@@ -44,7 +44,7 @@ class RegressorGraph(nn.Module):
             said.expression.clamp(0, 1),
             said.pose * POSE_UNIT,
             spaces.identity_sigma(code_sigma),
-            expression_sigma,
+            expression_sigma.clamp(max=0.5),  # nothing between 0 and 1 deviates more
             pose_sigma * POSE_UNIT,
         )
 
@@ -64,8 +64,13 @@ class EncoderGraph(nn.Module):
 
 
 def graphs(network: FaceNet) -> dict[str, nn.Module]:
-    """The FP32 graphs of a trained network by model name."""
-    return {"regressor": RegressorGraph(network).eval(), "encoder": EncoderGraph(network).eval()}
+    """The FP32 graphs of a trained network by model name. The weights of the fixed networks are such as FP16 holds: of those, R
+    would notice less than of its own."""
+    rounded = copy.deepcopy(network)
+    for fixed in (rounded.segmenter, rounded.recogniser):
+        if fixed is not None:
+            fixed.half().float()
+    return _graphs(rounded)
 
 
 def mixed_graphs(network: FaceNet) -> dict[str, nn.Module]:
@@ -80,9 +85,15 @@ def mixed_graphs(network: FaceNet) -> dict[str, nn.Module]:
     mixed.trunk = FromHalf(mixed.trunk)  # type: ignore[assignment]
     for part in (mixed.flatten_eight, mixed.flatten_four, mixed.fine):
         part.half()  # they read the trunk's grids, which are in half already
+    if mixed.likeness is not None:
+        mixed.likeness.layers = InHalf(mixed.likeness.layers)  # type: ignore[assignment]
     for name in ("overview", "describe", "correction", "combine"):
         setattr(mixed, name, InHalf(getattr(mixed, name)))
-    return graphs(mixed)
+    return _graphs(mixed)
+
+
+def _graphs(network: FaceNet) -> dict[str, nn.Module]:
+    return {"regressor": RegressorGraph(network).eval(), "encoder": EncoderGraph(network).eval()}
 
 
 def aligner() -> nn.Module:
@@ -135,14 +146,23 @@ class SegmenterInHalf(nn.Module):
 
 
 class RecogniserInHalf(nn.Module):
-    """The recogniser in FP16; mean and contrast of the picture are taken out of it, and lengths to 1, in FP32."""
+    """The recogniser in FP16; mean and contrast of the picture are taken out of it, and lengths to 1, in FP32.
+
+    Without normalisation inside it reaches 5e5, beyond FP16. Of a picture and biases SCALE times as large it says exactly SCALE
+    times as much, for all that it does is linear but for maxima; and the length does not count."""
+
+    SCALE = 2**-8
 
     def __init__(self, recogniser: LightCNN) -> None:
         super().__init__()
+        with torch.no_grad():
+            for name, values in recogniser.named_parameters():
+                if name.endswith("bias"):
+                    values *= self.SCALE
         self.recogniser = recogniser.half()
 
     def forward(self, crop: Tensor) -> Tensor:
-        return nn.functional.normalize(self.recogniser.describe(look(crop).half()).float(), dim=1)
+        return nn.functional.normalize(self.recogniser.describe((self.SCALE * look(crop)).half()).float(), dim=1)
 
 
 class InFull(nn.Module):

@@ -24,11 +24,10 @@ from sdk import contract
 if TYPE_CHECKING:
     from torch import nn
 
-SMALL, LARGE, LARGEST = 2**8, 2**17, 2**19
-"""Weights of fewer values than the first are not worth a Cast; those of as many as the second are stored in FP16 on disk. They
-are most of a file, and the least sensitive: rounding the many small ones too would save a tenth more, and move sliders ten
-times as far (3e-3 against 3e-4). Matrices of as many values as the third are stored in INT8: sliders move by 3e-4 on average,
-6e-3 at most, angles by 0.03 degrees."""
+SMALL, LARGE, LARGEST = 2**8, 2**12, 2**20
+"""Weights of fewer values than the first are not worth a Cast; those of as many as the second are stored in FP16 on disk (with
+smaller ones too nothing is saved, and sliders move ten times as far), and matrices of as many as the third in INT8. Sliders
+move by 1e-4 on average, 1e-3 at most, angles by 0.002 and 0.005 degrees."""
 GROUP = 32
 """At most so many neighbours in a row share a scale in INT8."""
 FULL_ONLY = {"GridSample", "Softmax", "Sigmoid", "TopK", "Exp", "Sqrt", "Div", "Reciprocal", "Atan", "ReduceSum"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 from pathlib import Path
@@ -13,7 +14,7 @@ from torch import nn
 
 from export import build_engines, parity, samples
 from export.build_engines import Options, Profiles, build, choose, not_checked
-from export.graphs import graphs, mixed_graphs
+from export.graphs import RecogniserInHalf, graphs, mixed_graphs
 from export.half_safety import run_torch
 from export.onnx_files import FileError
 from sdk import contract
@@ -87,6 +88,20 @@ def test_mixed_precision_computes_the_same(network: FaceNet) -> None:
     assert next(network.trunk.parameters()).dtype == torch.float32, "the network itself is left as it was"
 
 
+def test_a_recogniser_that_reaches_beyond_half_says_the_same_in_half() -> None:
+    torch.manual_seed(0)
+    recogniser = light_cnn.build("tiny").eval()
+    with torch.no_grad():
+        for name, values in recogniser.named_parameters():
+            if name == "stem.convolution.weight":
+                values *= 5000
+            elif name.endswith("bias"):
+                values += 500 * torch.randn_like(values)
+        crop = torch.rand(2, *contract.CROP.shape)
+        assert recogniser.describe(light_cnn.look(crop)).abs().max() > torch.finfo(torch.half).max
+        torch.testing.assert_close(RecogniserInHalf(copy.deepcopy(recogniser))(crop), recogniser(crop), atol=5e-3, rtol=0)
+
+
 @pytest.mark.parametrize("name", ["regressor", "encoder"])
 def test_outputs_have_the_contracts_shapes(network: FaceNet, name: str) -> None:
     outputs = graphs(network)[name](torch.rand(2, *contract.CROP.shape))
@@ -101,6 +116,7 @@ def test_values_stay_in_their_ranges(network: FaceNet) -> None:
         def __init__(self) -> None:
             super().__init__()
             self.spaces, self.sizes, self.schema = network.spaces, network.sizes, network.schema
+            self.segmenter = self.recogniser = None
 
         def forward(self, crop: torch.Tensor) -> object:
             said = network(crop)
@@ -113,6 +129,7 @@ def test_values_stay_in_their_ranges(network: FaceNet) -> None:
     assert identity.abs().max() <= 1
     assert expression.min() >= 0 and expression.max() <= 1
     assert all((sigma >= 0).all() and sigma.isfinite().all() for sigma in sigmas)
+    assert sigmas[1].max() <= 0.5
     for probabilities in models["encoder"](crop)[:-1]:
         torch.testing.assert_close(probabilities.sum(1), torch.ones(2))
 

@@ -57,7 +57,7 @@ def test_heavy_layers_are_in_half_and_sensitive_ones_are_not(name: str) -> None:
 
 
 def test_all_files_are_small_enough() -> None:
-    assert sum(file.stat().st_size for file in FILES.root.glob("*/1/*.onnx")) < 50e6
+    assert sum(file.stat().st_size for file in FILES.root.glob("*/1/*.onnx")) <= 60e6
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -95,7 +95,7 @@ def test_weights_are_stored_small_where_nothing_is_lost_or_much_is_saved() -> No
     rng = np.random.default_rng(0)
     exact = rng.integers(-100, 100, (300, 10)).astype(np.float32)
     precise, large = rng.normal(size=(300, 10)).astype(np.float32), rng.normal(size=(300, 500)).astype(np.float32)
-    largest = rng.normal(size=(300, 1760)).astype(np.float32)
+    largest = rng.normal(size=(300, 3520)).astype(np.float32)
     kinds = ((exact, "FLOAT16", 0.0), (precise, "FLOAT", 0.0), (large, "FLOAT16", 0.05), (largest, "INT8", 0.8))
     for values, stored, tolerance in kinds:
         model = compact_weights(small_model(values))
