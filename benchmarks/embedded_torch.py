@@ -32,7 +32,8 @@ def main() -> None:
     torch.set_num_threads(cores)
     canvas = torch.from_numpy(letterbox(decode(Path(photo)).pixels)[0])[None]
     align = Aligner().eval()
-    heads = graphs(build("cpu", bisenet.build("cpu"), light_cnn.build("cpu")).eval())
+    regressor = graphs(build("cpu", bisenet.build("cpu"), light_cnn.build("cpu")).eval())["regressor"]
+    heads = {"regressor": regressor, "encoder": graphs(build("cpu").eval())["encoder"]}
     times: dict[str, list[float]] = defaultdict(list)
     with torch.inference_mode():
         crop = align(canvas)[0]

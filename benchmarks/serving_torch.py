@@ -27,7 +27,8 @@ class TorchBackend(EmbeddedBackend):
     def __init__(self) -> None:
         super().__init__(find_models(), threads=1)
         torch.set_num_threads(1)
-        self._networks = {"align": Aligner().eval(), **graphs(build("cpu", bisenet.build("cpu"), light_cnn.build("cpu")).eval())}
+        regressor = graphs(build("cpu", bisenet.build("cpu"), light_cnn.build("cpu")).eval())["regressor"]
+        self._networks = {"align": Aligner().eval(), "regressor": regressor, "encoder": graphs(build("cpu").eval())["encoder"]}
         self._outputs = {name: model.output_names for name, model in contract.models(self.schema).items()}
 
     def wait_until_ready(self, seconds: float) -> None:

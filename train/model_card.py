@@ -39,7 +39,7 @@ def row(folder: Path) -> dict[str, str]:
     processors = machine["gpus"] or [f"{machine['processor']}, no GPU"]
     sizes = [value for name, value in options.items() if name.startswith("batch") and isinstance(value, int)]
     pictures = sum(sizes) * machine["processes"] * options["accumulate"]
-    began = f", begun as {Path(options['start_from']).parent.name}" if options.get("start_from") else ""
+    began = ", begun with another run's weights" if options.get("start_from") else ""
     return {
         "network": f"{Path(last['command'][0]).stem}, preset `{options['preset']}`{began}",
         "data": ", ".join(
@@ -50,7 +50,7 @@ def row(folder: Path) -> dict[str, str]:
         "pictures a step": str(pictures),
         "machine": f"{machine['processes']} process{'es' if machine['processes'] > 1 else ''}, {processors[0]}",
         "versions": ", ".join(f"{name} {version}" for name, version in last["versions"].items() if name in ("torch", "python")),
-        "commit": ", ".join(dict.fromkeys(str(start["commit"]) for start in starts)),
+        "commit": ", ".join(dict.fromkeys(str(start["commit"] or "unknown") for start in starts)),
         "seed": str(options["seed"]),
         "checkpoint": f"`{hashlib.sha256(path.read_bytes()).hexdigest()[:12]}`",
     }
