@@ -158,7 +158,7 @@ class RecogniserInHalf(nn.Module):
         with torch.no_grad():
             for name, values in recogniser.named_parameters():
                 if name.endswith("bias"):
-                    values *= self.SCALE
+                    values.mul_(self.SCALE)
         self.recogniser = recogniser.half()
 
     def forward(self, crop: Tensor) -> Tensor:
