@@ -76,7 +76,10 @@ def run(server: Running, unchecked: FaceParamClient, faces: list[Solved], tmp_pa
         child = subprocess.Popen(command, stdin=sent, stdout=got, stderr=said, cwd=ROOT)
     try:
         with ThreadPoolExecutor(CONCURRENCY) as pool:
-            list(pool.map(unchecked.infer, [face.photo for face in faces * 8]))  # batches of all sizes have been seen now
+            sound = [face.photo for face in faces * 8]
+            for size in range(1, CONCURRENCY + 1):  # of each the networks keep what they need for it
+                unchecked.infer_batch(sound[:size])
+            list(pool.map(unchecked.infer, sound))
             before = memory(server)
             served = list(pool.map(lambda file: outcome_of(unchecked.infer, file), files))
         status = child.wait(10 * HANG_SECONDS)
