@@ -1,8 +1,7 @@
 """The same three networks in eager torch, for `benchmarks.embedded`.
 
 ``python -m benchmarks.embedded_torch CORES REPEATS PHOTO`` prints one JSON object: milliseconds per network for one photo
-at a time. Weights do not change the time: regressor and encoder keep their random ones.
-"""
+at a time."""
 
 from __future__ import annotations
 
@@ -22,22 +21,17 @@ def main() -> None:
     import torch
 
     from benchmarks.report import milliseconds
-    from export.graphs import graphs
+    from benchmarks.torch_networks import served
     from sdk.image import decode
     from sdk.letterbox import letterbox
-    from train import bisenet, light_cnn
-    from train.alignment import Aligner
-    from train.networks import build
 
     torch.set_num_threads(cores)
     canvas = torch.from_numpy(letterbox(decode(Path(photo)).pixels)[0])[None]
-    align = Aligner().eval()
-    regressor = graphs(build("cpu", bisenet.build("cpu"), light_cnn.build("cpu")).eval())["regressor"]
-    heads = {"regressor": regressor, "encoder": graphs(build("cpu").eval())["encoder"]}
+    modules = served()
     times: dict[str, list[float]] = defaultdict(list)
     with torch.inference_mode():
-        crop = align(canvas)[0]
-        networks = {"align": lambda: align(canvas), **{name: partial(head, crop) for name, head in heads.items()}}
+        crop = modules["align"](canvas)[0]
+        networks = {name: partial(module, canvas if name == "align" else crop) for name, module in modules.items()}
         for _ in range(repeats + 1):
             begin_cpu, total = time.process_time(), 0.0
             for name, network in networks.items():

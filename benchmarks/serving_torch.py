@@ -1,8 +1,6 @@
 """The embedded client with its networks in eager torch, for `benchmarks.serving`.
 
-Decoding, quality and the rest are the embedded client's own. Weights do not change the time: regressor and encoder keep
-their random ones.
-"""
+Decoding, quality and the rest are the embedded client's own."""
 
 from __future__ import annotations
 
@@ -12,13 +10,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from export.graphs import graphs
+from benchmarks.torch_networks import served
 from sdk import FaceParamClient, contract
 from sdk.embedded import EmbeddedBackend
 from sdk.models import find_models
-from train import bisenet, light_cnn
-from train.alignment import Aligner
-from train.networks import build
 
 
 class TorchBackend(EmbeddedBackend):
@@ -27,8 +22,7 @@ class TorchBackend(EmbeddedBackend):
     def __init__(self) -> None:
         super().__init__(find_models(), threads=1)
         torch.set_num_threads(1)
-        regressor = graphs(build("cpu", bisenet.build("cpu"), light_cnn.build("cpu")).eval())["regressor"]
-        self._networks = {"align": Aligner().eval(), "regressor": regressor, "encoder": graphs(build("cpu").eval())["encoder"]}
+        self._networks = served()
         self._outputs = {name: model.output_names for name, model in contract.models(self.schema).items()}
 
     def wait_until_ready(self, seconds: float) -> None:

@@ -65,7 +65,8 @@ class ShardAligner:
     def align(self, files: Files) -> Files | None:
         """The files of the aligned sample, or None where no face is found. :class:`sdk.errors.InputError` where the picture
         cannot be read."""
-        photo = decode(photo_of(files))
+        picture = photo_of(files)
+        photo = decode(picture)
         image = photo.pixels
         canvas, to_canvas = letterbox(image)
         outputs = dict(zip(self.names, (o[0] for o in self.session.run(None, {"canvas": canvas[None]})), strict=True))
@@ -83,7 +84,7 @@ class ShardAligner:
             "jpg": cv2.imencode(".jpg", crop[..., ::-1], _JPEG)[1].tobytes(),
             "landmarks.npy": _npy(outputs["landmarks"]),
         }
-        is_render = "png" in files and photo_of(files) is not files["png"]
+        is_render = "png" in files and picture is not files["png"]
         mask = _warp(np.full(image.shape[:2], 255, np.uint8) if is_render else _without_corners(image), transform)
         if mask.min() == 0:
             aligned["mask.png"] = cv2.imencode(".png", mask)[1].tobytes()

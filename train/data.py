@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -28,12 +28,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
-from typing_extensions import Self
 
 from game.character import identity_mirror_signs, mirrored_units
 from sdk.schema import REFERENCE, Schema
 from train.augment import augment
 from train.shard_files import Place, local_shards
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 PHOTO_SCORE = 0.5
 """FaceMesh score under which an aligned picture is not trained on."""
