@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from game.camera import Camera
 from game.rig import PARTS, Rig
-from sdk.contract import CROP_SIZE, LANDMARKS
+from sdk.contract import CROP_SIZE
 from train.data import PhotoShards, RenderShards
 from train.networks import POSE_UNIT, FaceNet, Spaces
 from train.rig import TorchRig
@@ -157,33 +157,18 @@ class LandmarkRig(nn.Module):
         return torch.stack([(points[..., 0] - x) / depth, (y - points[..., 1]) / depth], -1)
 
 
-def fit_similarity(points: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    """Points (B, N, 2) moved, turned and scaled onto ``target`` (B, N, 2) by weighted least squares, ``weight`` (N,)
-    or (B, N).
+def fit_similarity(points: Tensor, target: Tensor) -> Tensor:
+    """Points (B, N, 2) moved, turned and scaled onto ``target`` (B, N, 2) by least squares.
 
     Closed form, differentiable in both.
     """
-    share = (weight / weight.sum(-1, keepdim=True)).expand(points.shape[:2])[..., None]
-    centre, goal = (share * points).sum(1, keepdim=True), (share * target).sum(1, keepdim=True)
+    centre, goal = points.mean(1, keepdim=True), target.mean(1, keepdim=True)
     a, b = points - centre, target - goal
-    size = (share * a * a).sum((1, 2)).clamp_min(1e-12)
-    cosine = (share * a * b).sum((1, 2)) / size
-    sine = (share[..., 0] * (a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0])).sum(1) / size
+    size = a.square().sum((1, 2)).clamp_min(1e-12)
+    cosine = (a * b).sum((1, 2)) / size
+    sine = (a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]).sum(1) / size
     matrix = torch.stack([cosine, -sine, sine, cosine], 1).view(-1, 2, 2)
     return a @ matrix.transpose(1, 2) + goal
-
-
-def reliability(rig_points: FloatArray, mesh_points: FloatArray) -> Tensor:
-    """(468,) weights of FaceMesh's points, 1 on average: how little each strays from its mean offset to the rig's.
-
-    From renders, where both kinds of points (N, 468, 2), crop px, are known. Renders on which FaceMesh lost the face (median
-    distance over 8 px) do not count. The mean offset itself is left alone: on photos, FaceMesh is believed."""
-    difference = mesh_points - rig_points
-    kept = np.median(np.linalg.norm(difference, axis=-1), 1) < 8
-    left = difference[kept] - difference[kept].mean(0)
-    spread = np.sqrt(np.median((left**2).sum(-1), 0) / 1.386)  # per axis, from the median of a 2-D normal
-    weight = 1 / np.maximum(spread, 0.8) ** 2
-    return torch.from_numpy((weight / weight.mean()).astype(np.float32))
 
 
 def mirrored_landmarks(rig: Rig) -> npt.NDArray[np.intp]:
@@ -219,19 +204,16 @@ class Metric:
 
 
 class Geometry(nn.Module):
-    """The fixed maps of one training run, kept in its checkpoint: codes of identity, their metric, and how far each of
-    FaceMesh's points is to be believed."""
+    """The fixed maps of one training run, kept in its checkpoint: codes of identity and their metric."""
 
     encoder: Tensor
     identity_variance: Tensor
-    reliability: Tensor
 
     def __init__(self, network: FaceNet) -> None:
         super().__init__()
         codes, identity = network.spaces.identity_basis.shape
         self.register_buffer("encoder", torch.zeros(identity, codes))
         self.register_buffer("identity_variance", torch.ones(codes))
-        self.register_buffer("reliability", torch.ones(LANDMARKS))
 
     def fit(self, network: FaceNet, rig: Rig, renders: RenderShards, photos: PhotoShards) -> None:
         """Measure everything from the training set and install the network's linear spaces."""
@@ -243,7 +225,6 @@ class Geometry(nn.Module):
         self.identity_variance.copy_(torch.from_numpy(space.variance.astype(np.float32)))
         chosen = rng.permutation(len(renders))[:SPACE_SAMPLE]
         landmarks = arrays["landmarks"][chosen]
-        self.reliability.copy_(reliability(landmarks, landmarks + arrays["mesh_offset"][chosen]))
         of_photos = photos.arrays["landmarks"][rng.permutation(len(photos))[:SPACE_SAMPLE]]
         both = np.concatenate([landmarks, of_photos])
         mirrored = (both * [-1, 1] + [CROP_SIZE, 0])[:, mirrored_landmarks(rig)]

@@ -44,7 +44,7 @@ class Weights:
     styles: float = 0.25  # seven cross-entropies that fit easily: kept from dominating
     photo_first: float = 2.0
     photo_landmarks: float = 3.0  # below the exact ones: FaceMesh has its own errors
-    photo_rig: float = 4.0  # robust px^2: geometry of photos, against all that asks for another face
+    photo_rig: float = 12.0  # robust px^2: geometry of photos, against all that asks for another face
     photo_prior: float = 0.02  # Mahalanobis: about one landmark pixel per standard deviation
     photo_bounds: float = 0.5  # action units outside [0, 1] are no faces
     photo_quiet: float = 0.5  # most units of most photos rest: what identity can explain is identity
@@ -89,19 +89,17 @@ def photo_losses(
     batch: dict[str, Tensor],
     metric: Metric,
     rig: LandmarkRig,
-    reliable: Tensor,
     mirror: MirrorMap,
 ) -> dict[str, Tensor]:
-    """Losses of P photos against FaceMesh's landmarks, which weigh `reliable` (468,), priors, each other and their measured
-    styles."""
+    """Losses of P photos against FaceMesh's landmarks, priors, each other and their measured styles."""
     spaces, target = network.spaces, batch["photo_landmarks"]
     landmark_code = spaces.landmark_code(target)
     identity = spaces.identity(said.identity_code)
-    drawn = fit_similarity(rig(identity, said.expression, said.pose), target, reliable)
+    drawn = fit_similarity(rig(identity, said.expression, said.pose), target)
     losses = {
         "photo_first": landmark_loss(said.first_code, landmark_code, metric.landmark_weight),
         "photo_landmarks": landmark_loss(said.landmark_code, landmark_code, metric.landmark_weight),
-        "photo_rig": robust_distance(drawn, target, stressed(reliable)),
+        "photo_rig": robust_distance(drawn, target),
         "photo_prior": said.identity_code.square().mean(),
         "photo_bounds": out_of_range(said.expression),
         "photo_quiet": unrest(said.expression),
@@ -161,17 +159,12 @@ def evidence_loss(logits: dict[str, Tensor], evidence: Tensor) -> Tensor:
     return torch.stack(terms).sum()
 
 
-def robust_distance(points: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    """Pseudo-Huber distance of (B, 468, 2) px, quadratic under about 3 px, weighted (468,)."""
+def robust_distance(points: Tensor, target: Tensor) -> Tensor:
+    """Pseudo-Huber distance of (B, 468, 2) px, quadratic under about 3 px; FEATURES weigh FEATURES_WEIGHT."""
     distance = torch.sqrt(1 + (points - target).square().sum(2) / 8) - 1
+    weight = distance.new_ones(distance.shape[1])
+    weight[list(FEATURES)] = FEATURES_WEIGHT
     return (distance * weight).mean()
-
-
-def stressed(weight: Tensor) -> Tensor:
-    """Weights of landmarks (468,) with those of FEATURES times FEATURES_WEIGHT."""
-    factor = torch.ones_like(weight)
-    factor[list(FEATURES)] = FEATURES_WEIGHT
-    return weight * factor
 
 
 def out_of_range(expression: Tensor) -> Tensor:

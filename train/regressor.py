@@ -136,8 +136,7 @@ class RegressorTask(Task):
         first, second = module(crops, seen).split(renders)
         losses = render_losses(self.network, first, batch, self.metric)
         if self.options.batch_photos:
-            reliable = self.geometry.reliability
-            losses |= photo_losses(self.network, second, batch, self.metric, self.rig, reliable, self.mirror)
+            losses |= photo_losses(self.network, second, batch, self.metric, self.rig, self.mirror)
             if self.supervision is not None:
                 photos = seen.rows(renders, len(crops))
                 arguments = (second.split(rebuilt)[0], crops[renders:], photos, batch["person"], self.autocast)

@@ -28,7 +28,7 @@ def test_all_losses_are_finite_and_so_are_their_gradients(shards: dict[str, Path
     first, second = network(to_float(batch["crop"])).split(4)
     metric, mirror = geometry.metric(network), losses.MirrorMap(torch.arange(23))
     found = losses.render_losses(network, first, batch, metric)
-    extra = losses.photo_losses(network, second, batch, metric, LandmarkRig(rig), geometry.reliability, mirror)
+    extra = losses.photo_losses(network, second, batch, metric, LandmarkRig(rig), mirror)
     for name, value in (found | extra).items():
         assert value.isfinite(), name
         gradients = torch.autograd.grad(value, list(network.parameters()), retain_graph=True, allow_unused=True)
