@@ -3,8 +3,9 @@
     python -m benchmarks.ablation --renders ALIGNED --photos ALIGNED --segmenter S.pt --recogniser F.pt --imitator G.pt \\
         --dev-photos lfw-dev.tar --judge JUDGE.onnx --out runs/ablation --steps 400 --devices 2 --threads 1
 
-*Arms* are trained from nothing: with the losses of CN112200236A alone ([0165]), with landmarks of photos, with supervision on
-renders, with all; then with all but one. Each arm is exported and goes through :mod:`benchmarks.accuracy` and
+*Arms* are trained with the losses of CN112200236A alone ([0165]), with landmarks of photos, with supervision on renders, with
+all; then with all but one. All begin alike: from nothing, or as the run of ``--start-from``, which is measured too; then an arm
+shows what its losses make of those weights. Each arm is exported and goes through :mod:`benchmarks.accuracy` and
 :mod:`benchmarks.likeness`, on fewer faces. Numbers of short trainings are far from those of the shipped weights; their
 differences are the point. Finished arms are kept in ``--out``. Writes ``ablation.json``."""
 
@@ -39,6 +40,7 @@ STYLES = ("styles", "photo_styles")
 ALL = tuple(asdict(Weights()))
 ALONE = ("who", "photo_prior", "photo_quiet", "photo_same", "photo_mirror", *METHOD)
 """Losses that are left out one at a time."""
+BEGINNING = "the beginning"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +55,7 @@ class Options:
     dev_photos: Path  # tar of photos of other people, to measure on
     judge: Path  # ONNX file of the recogniser that likeness is measured by
     out: Path  # folder of the arms' runs
+    start_from: Path | None = None  # checkpoint of train.regressor that all arms begin with
     steps: int = 400
     devices: int = 1
     threads: int = 0
@@ -84,14 +87,15 @@ def command(options: Options, losses: tuple[str, ...], out: Path) -> list[str]:
         "precision": options.precision, "preset": options.preset, "average": 0.99,
     }  # fmt: skip
     flags = [part for name, value in given.items() for part in (f"--{name}", str(value))]
-    return [sys.executable, "-W", "ignore", "-m", "train.regressor", *flags, *off]
+    begin = ["--start-from", str(options.start_from)] if options.start_from else []
+    return [sys.executable, "-W", "ignore", "-m", "train.regressor", *flags, *begin, *off]
 
 
-def measure(options: Options, run: Path) -> dict[str, float]:
-    """An arm on the yardstick."""
+def measure(options: Options, checkpoint: Path, run: Path) -> dict[str, float]:
+    """The network of a checkpoint on the yardstick."""
     models = run / "models"
     shutil.copytree(find_models().root, models, dirs_exist_ok=True)
-    build_engines.build(build_engines.Options(regressor=run / LAST, model_repository=models, backend="onnxruntime"))
+    build_engines.build(build_engines.Options(regressor=checkpoint, model_repository=models, backend="onnxruntime"))
     shards = RenderShards(options.renders)
     chosen = np.random.default_rng(0).permutation(np.flatnonzero(shards.held_out(1)))[: options.renders_measured]
     renders = accuracy.of_renders(accuracy.Networks(models, 0), shards, chosen)
@@ -112,19 +116,27 @@ def measure(options: Options, run: Path) -> dict[str, float]:
     }
 
 
+def arm(options: Options, name: str, losses: tuple[str, ...]) -> dict[str, float]:
+    """Train and measure, once; what was measured is kept."""
+    run = options.out / name.replace(" ", "_").replace("+", "with")
+    found = run / "measured.json"
+    if not found.is_file():
+        run.mkdir(parents=True, exist_ok=True)
+        checkpoint = options.start_from if name == BEGINNING else None
+        if checkpoint is None:
+            subprocess.run(command(options, losses, run), check=True)
+        found.write_text(json.dumps(measure(options, checkpoint or run / LAST, run)))
+    return dict(json.loads(found.read_text()))
+
+
 def main(options: Options) -> dict[str, Any]:
     """Train and measure the arms that are not there yet; print, write."""
-    chosen = {name: losses for name, losses in arms().items() if not options.arms or name in options.arms}
-    results: dict[str, Any] = {"steps": options.steps, "arms": {}}
-    for name, losses in tqdm(chosen.items(), unit="arm"):
-        run = options.out / name.replace(" ", "_").replace("+", "with")
-        found = run / "measured.json"
-        if not found.is_file():
-            subprocess.run(command(options, losses, run), check=True)
-            found.write_text(json.dumps(measure(options, run)))
-        results["arms"][name] = json.loads(found.read_text())
-    rows = [(name, *values.values()) for name, values in results["arms"].items()]
-    report.print_table(f"After {options.steps} steps", ("losses", *next(iter(results["arms"].values()))), rows)
+    chosen = {BEGINNING: ()} if options.start_from else {}
+    chosen |= {name: losses for name, losses in arms().items() if not options.arms or name in options.arms}
+    found = {name: arm(options, name, losses) for name, losses in tqdm(chosen.items(), unit="arm")}
+    results = {"steps": options.steps, "arms": found}
+    rows = [(name, *values.values()) for name, values in found.items()]
+    report.print_table(f"After {options.steps} steps", ("losses", *next(iter(found.values()))), rows)
     print(f"\n{report.write(options.name, results, ('torch', 'onnxruntime'))}")
     return results
 

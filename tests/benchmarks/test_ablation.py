@@ -15,7 +15,7 @@ from train.losses import Weights
 def test_arms_switch_off_what_they_say() -> None:
     options = Options(
         renders="renders", photos="photos", segmenter=Path("s"), recogniser=Path("f"), imitator=Path("g"),
-        dev_photos=Path("p"), judge=Path("j"), out=Path("o"), steps=7,
+        dev_photos=Path("p"), judge=Path("j"), out=Path("o"), steps=7, start_from=Path("b"),
     )  # fmt: skip
     found = arms()
     assert set(found["the method alone"]) < set(found["+ landmarks"]) < set(found["+ supervision"]) < set(found["all"])
@@ -23,7 +23,7 @@ def test_arms_switch_off_what_they_say() -> None:
     for name, losses in found.items():
         flags = command(options, losses, Path("o") / "arm")
         parsed = tyro.cli(regressor.Options, args=flags[flags.index("train.regressor") + 1 :])
-        assert parsed.steps == 7 and parsed.imitator == Path("g")
+        assert parsed.steps == 7 and parsed.imitator == Path("g") and parsed.start_from == Path("b")
         for weight, value in asdict(parsed.weights).items():
             assert value == (defaults[weight] if weight in (*losses, *STYLES) else 0), (name, weight)
     assert set(ALL) == set(defaults) and all(defaults[name] > 0 for name in ALL)
