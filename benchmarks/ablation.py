@@ -102,7 +102,7 @@ def measure(options: Options, checkpoint: Path, run: Path) -> dict[str, float]:
     with FaceParamClient.embedded(models) as client:
         photos = of_photos(client, options.dev_photos, 10**9, 0)
     alike = likeness.Options(photos=options.dev_photos, judge=options.judge, people=options.people, model_repository=models)
-    views = likeness.measure(alike)["views"]
+    views = likeness.measure(alike, compared=False)["views"]
     return {
         "units ICC": renders["mean icc"],
         "pose deg": renders["pose mae"]["mean"],

@@ -188,12 +188,12 @@ def sheet(subjects: Sequence[Subject], drawing: Drawing, seed: int) -> Array:
     return np.vstack([np.hstack(framed[k : k + SHEET_COLUMNS]) for k in range(0, len(framed), SHEET_COLUMNS)])
 
 
-def measure(options: Options) -> dict[str, Any]:
-    """All numbers; writes the sheet where one is asked for."""
+def measure(options: Options, compared: bool = True) -> dict[str, Any]:
+    """All numbers, those of the baselines if `compared`; writes the sheet where one is asked for."""
     subjects, drawing = solved(options), Drawing(Judge(options.judge))
     photos = np.array([drawing.judge.embed(subject.photo, subject.landmarks) for subject in subjects])
     own = [subject.character for subject in subjects]
-    methods = {"faceparam": own, **baselines(own, options.seed)}
+    methods = {"faceparam": own, **(baselines(own, options.seed) if compared else {})}
     results: dict[str, Any] = {"people": len(subjects), "foils": min(options.foils, len(subjects) - 1), "views": {}}
     with tqdm(total=2 * len(own) * len(methods), unit="character") as bar:
         for view, posed in (("as photographed", own), ("neutral", [at_rest(face) for face in own])):
