@@ -154,6 +154,10 @@ class Shards(ABC):
             raise ShardError(f"none of the samples in {str(self.paths[0].parent)!r} can be used")
         return {name: np.array(values) for name, values in rows.items()}
 
+    def mesh(self, index: int | npt.NDArray[np.intp]) -> npt.NDArray[np.float32]:
+        """(468, 2), or (N, 468, 2) of several pictures, crop px: where FaceMesh sees the landmarks."""
+        return np.asarray(self.arrays["landmarks"][index], np.float32)
+
     @abstractmethod
     def _labels(self, entry: _Entry) -> dict[str, Any] | None:
         """The labels of a sample, or None when it is not to be used."""
@@ -171,8 +175,11 @@ class RenderShards(Shards):
         labels["style"] = np.array([slot.index(fields["style"][slot.name]) for slot in self.schema.style], np.int64)
         labels["landmarks"] = entry.array("rig_landmarks.npy")
         offset = entry.array("landmarks.npy")[:, :2] - labels["landmarks"]
-        labels["mesh_offset"] = offset.astype(np.float16)  # enough for its statistics
+        labels["mesh_offset"] = offset.astype(np.float16)
         return labels
+
+    def mesh(self, index: int | npt.NDArray[np.intp]) -> npt.NDArray[np.float32]:
+        return super().mesh(index) + self.arrays["mesh_offset"][index].astype(np.float32)
 
 
 class PhotoShards(Shards):
@@ -210,9 +217,10 @@ class BatchSize:
 class Batches(Dataset[dict[str, Tensor]]):
     """Item *n* is the batch of step *n* (for this rank): a dict of tensors.
 
-    ``crop`` uint8 (R + P, 256, 256, 3), renders first. Renders: ``identity`` (R, 244), ``expression``, ``pose``
-    (degrees), ``gaze``, ``style`` (R, slots), ``landmarks`` (R, 468, 2). Photos: ``photo_landmarks`` (P, 468, 2)
-    FaceMesh, ``person`` (P,), ``mirrored`` (P,) bool, ``photo`` (P,) number of the photo and, where their styles were
+    ``crop`` uint8 (R + P, 256, 256, 3), renders first, and ``mesh`` (R + P, 468, 2), what FaceMesh sees on them.
+    Renders: ``identity`` (R, 244), ``expression``, ``pose`` (degrees), ``gaze``, ``style`` (R, slots), ``landmarks``
+    (R, 468, 2). Photos: ``photo_landmarks`` (P, 468, 2) by FaceMesh, ``person`` (P,), ``mirrored`` (P,) bool,
+    ``photo`` (P,) number of the photo and, where their styles were
     measured, ``evidence`` (P, options of all slots side by side). Neighbours 2k and 2k + 1 of the photos are a pair.
     """
 
@@ -239,31 +247,32 @@ class Batches(Dataset[dict[str, Tensor]]):
         renders = [self._render(i, rng) for i in drawn(len(self.renders), self.seed, 1, turn, self.size.renders)]
         firsts = drawn(len(self.photos), self.seed, 2, turn, self.size.photos // 2)
         photos = [photo for first in firsts for photo in self._pair(int(first), rng)]
-        batch = {name: np.stack([row[name] for row in renders]) for name in renders[0] if name != "crop"}
+        batch = {name: np.stack([row[name] for row in renders]) for name in renders[0]}
         if photos:
-            batch |= {name: np.stack([row[name] for row in photos]) for name in photos[0] if name != "crop"}
-        batch["crop"] = np.stack([row["crop"] for row in renders + photos])
+            batch |= {name: np.stack([row[name] for row in photos]) for name in photos[0]}
+        batch |= {name: np.stack([row[name] for row in renders + photos]) for name in ("crop", "mesh")}
         return {name: torch.from_numpy(values) for name, values in batch.items()}
 
     def _crop(
         self, shards: Shards, index: int, landmarks: npt.NDArray[np.float32], rng: np.random.Generator, mirror: bool
     ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
+        """A picture, changed, and the landmarks (..., 468, 2) on it."""
         crop = shards.picture(index)
         if not self.change:
             return crop, landmarks
         crop, matrix = augment(crop, rng, mirror)
         landmarks = landmarks @ matrix[:, :2].T + matrix[:, 2]
-        return crop, (landmarks[self.landmark_mirror] if mirror else landmarks).astype(np.float32)
+        return crop, (landmarks[..., self.landmark_mirror, :] if mirror else landmarks).astype(np.float32)
 
     def _render(self, index: int, rng: np.random.Generator) -> Arrays:
         labels = {name: self.renders.arrays[name][index] for name in ("identity", "expression", "pose", "gaze", "style")}
-        mirror = self.change and rng.random() < 0.5
-        crop, landmarks = self._crop(self.renders, index, self.renders.arrays["landmarks"][index], rng, mirror)
+        mirror, exact = self.change and rng.random() < 0.5, self.renders.arrays["landmarks"][index]
+        crop, (landmarks, mesh) = self._crop(self.renders, index, np.stack([exact, self.renders.mesh(index)]), rng, mirror)
         if mirror:
             labels["identity"] = labels["identity"] * self.identity_signs
             labels["expression"] = labels["expression"][self.unit_mirror]
             labels["pose"], labels["gaze"] = labels["pose"] * POSE_SIGNS, labels["gaze"] * GAZE_SIGNS
-        return {"crop": crop, "landmarks": landmarks, **labels}
+        return {"crop": crop, "mesh": mesh, "landmarks": landmarks, **labels}
 
     def _pair(self, first: int, rng: np.random.Generator) -> list[Arrays]:
         """A photo, and another of the same person where there is one, else itself in the mirror."""
@@ -277,6 +286,7 @@ class Batches(Dataset[dict[str, Tensor]]):
         crop, landmarks = self._crop(self.photos, index, self.photos.arrays["landmarks"][index], rng, mirror)
         row: Arrays = {
             "crop": crop,
+            "mesh": landmarks,
             "photo_landmarks": landmarks,
             "person": np.int64(self.photos.person_number[index]),
             "photo": np.int64(index),

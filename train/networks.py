@@ -7,12 +7,13 @@ action units, head angles from image features) and its style heads the two-heade
     crop -> F_seg, fixed -> f_gb, T            y' = R(f_gb, T), [0086]
          -> F_reg, fixed -> who it is
          -> trunk (residual CNN), joined by T  -> grids of 64, 32, 16, 8 and 4 cells
-         -> overview (B, D), from the coarse grids and f_gb -> first landmarks
+         -> overview (B, D), from the coarse grids and f_gb -> first landmarks, where FaceMesh's are not given
          -> close look: features of a fine map, read where the anchor landmarks are thought to be
          -> description (B, D) -> landmark code -> parameters -> log standard deviations
                                -> styles       identity <- who it is
 
-Beyond the method: R sees the crop too, not only what a segmenter keeps of it. Between features and parameters stand *dense
+Beyond the method: R sees the crop too, not only what a segmenter keeps of it, and the landmarks that FaceMesh found when it was
+aligned. Between features and parameters stand *dense
 landmarks*: exact and free on renders, and the part that carries over to photos best. And identity is told from an
 embedding of the recogniser too: who looks like whom is what it learnt from millions of photos, where R has thousands.
 
@@ -58,6 +59,8 @@ ANCHORS = (
     18, 83, 313, 200, 199, 175,  # chin
 )  # fmt: skip
 """FaceMesh numbers of the landmarks that are looked at closely."""
+LARGEST_CODE = 5.0
+"""Standard deviations of the landmark code beyond which FaceMesh is not believed."""
 
 
 @dataclass(frozen=True)
@@ -232,8 +235,9 @@ class FaceNet(nn.Module):
     """The whole network. ``forward`` gives :class:`Predictions`; :mod:`export.graphs` makes the two served graphs of
     it.
 
-    Coarse grids tell where landmarks are to within 2 px of 256, too little for lids and lips. So the network looks
-    again: it reads fine features where it believes each anchor to be, sees how far off it was, and corrects itself."""
+    Coarse grids tell where landmarks are to within 2 px of 256, too little for lids and lips, and FaceMesh falls short of wide
+    expressions. So the network looks again: it reads fine features where each anchor is said to be, sees how far off that is,
+    and corrects it."""
 
     def __init__(
         self, preset: Preset, segmenter: Segmenter | None = None, recogniser: LightCNN | None = None, schema: Schema = REFERENCE
@@ -287,8 +291,9 @@ class FaceNet(nn.Module):
         head.weight[:, -inputs:] = values[:-1].T
         head.bias.copy_(values[-1])
 
-    def forward(self, crop: Tensor, seen: Seen | None = None) -> Predictions:
-        """crop: (B, 3, 256, 256) float32 RGB in [0, 1]; `seen`: what :meth:`look` says about it, where that is known."""
+    def forward(self, crop: Tensor, mesh: Tensor | None = None, seen: Seen | None = None) -> Predictions:
+        """crop: (B, 3, 256, 256) float32 RGB in [0, 1]; `mesh`: (B, 468, 2) FaceMesh's landmarks, crop px (None: the network
+        looks for them itself); `seen`: what :meth:`look` says about the crop, where that is known."""
         if seen is None:
             seen = self.look(crop)
         grids = self.trunk(crop, seen.segmentation.weighted_features() if seen.segmentation else ())
@@ -297,16 +302,17 @@ class FaceNet(nn.Module):
             coarse.append(seen.segmentation.f_gb)
         fine = self.fine(grids)
         with torch.autocast(crop.device.type, enabled=False):  # bfloat16 is good enough for convolutions only
-            return self._read(torch.cat(coarse, 1).float(), fine.float(), seen.identity)
+            return self._read(torch.cat(coarse, 1).float(), fine.float(), mesh, seen.identity)
 
-    def _read(self, coarse: Tensor, fine: Tensor, embedding: Tensor | None) -> Predictions:
-        """Predictions from the flattened coarse grids, the fine map and the recogniser's embedding."""
+    def _read(self, coarse: Tensor, fine: Tensor, mesh: Tensor | None, embedding: Tensor | None) -> Predictions:
+        """Predictions from the flattened coarse grids, the fine map, FaceMesh's landmarks and the recogniser's embedding."""
         overview = self.overview(coarse)
         first_code = self.first_landmarks(overview)
-        anchors = self.spaces.landmarks(first_code.detach())[:, list(ANCHORS)]
+        start = first_code.detach() if mesh is None else self.spaces.landmark_code(mesh).clamp(-LARGEST_CODE, LARGEST_CODE)
+        anchors = self.spaces.landmarks(start)[:, list(ANCHORS)]
         seen = torch.cat([overview, read_at(fine, anchors)], 1)
         description = self.describe(seen)
-        landmark_code = first_code.detach() + self.correction(seen)
+        landmark_code = start + self.correction(seen)
         hidden = self.combine(torch.cat([description, landmark_code], 1))
         values = self.parameters_head(torch.cat([hidden, landmark_code], 1))
         identity, expression, pose, gaze = values.split(self.sizes, 1)

@@ -248,12 +248,7 @@ def _irises(picture: _Picture) -> FloatArray:
 
 def measure_all(shards: Shards, indices: npt.NDArray[np.intp]) -> dict[str, FloatArray]:
     """Measurements (N, features) per slot of some pictures, read with FaceMesh's landmarks."""
-    rows = []
-    for index in indices:
-        points = shards.arrays["landmarks"][index]
-        if "mesh_offset" in shards.arrays:
-            points = points + shards.arrays["mesh_offset"][index].astype(np.float32)
-        rows.append(measure(shards.picture(int(index)), points))
+    rows = [measure(shards.picture(int(index)), shards.mesh(index)) for index in indices]
     return {slot: np.stack([row[slot] for row in rows]) for slot in rows[0]}
 
 

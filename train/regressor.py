@@ -133,7 +133,7 @@ class RegressorTask(Task):
         crops = to_float(batch["crop"])
         with torch.no_grad(), self.autocast():
             seen = self.network.look(crops)
-        first, second = module(crops, seen).split(renders)
+        first, second = module(crops, batch["mesh"], seen).split(renders)
         losses = render_losses(self.network, first, batch, self.metric)
         if self.options.batch_photos:
             losses |= photo_losses(self.network, second, batch, self.metric, self.rig, self.mirror)
@@ -170,7 +170,8 @@ class RegressorTask(Task):
         for part in np.array_split(chosen, -(-len(chosen) // 32)):
             crops = np.stack([self.held_out.picture(int(i)) for i in part])
             with self.autocast():
-                said = self.network(to_float(torch.from_numpy(crops).to(device)))
+                mesh = torch.from_numpy(self.held_out.mesh(part)).to(device)
+                said = self.network(to_float(torch.from_numpy(crops).to(device)), mesh)
             rows.append((said.identity_code.float(), said.expression.float(), said.pose.float() * POSE_UNIT))
         code, expression, pose = (torch.cat(values) for values in zip(*rows, strict=True))
         truth = {name: torch.from_numpy(arrays[name][chosen]).to(device) for name in ("identity", "expression", "pose")}
@@ -190,8 +191,9 @@ class RegressorTask(Task):
         if self.supervision is None:
             return None
         chosen = np.linspace(0, len(self.photos) - 1, min(SHEET, len(self.photos))).astype(int)
-        crops = torch.from_numpy(np.stack([self.photos.picture(int(i)) for i in chosen])).to(self.metric.encoder.device)
-        said = self.network(to_float(crops))
+        device = self.metric.encoder.device
+        crops = torch.from_numpy(np.stack([self.photos.picture(int(i)) for i in chosen])).to(device)
+        said = self.network(to_float(crops), torch.from_numpy(self.photos.mesh(chosen)).to(device))
         pictures = self.supervision.rebuild(parameters(self.network, said), chosen_styles(said, self.network.schema))
         made = [(255 * p.clamp(0, 1)).byte().permute(0, 2, 3, 1) for p in (pictures.second, pictures.fourth)]
         rows = [np.hstack(list(row.cpu().numpy())) for row in (crops, *made)]

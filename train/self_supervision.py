@@ -28,13 +28,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from game.rig import Rig
 from sdk.schema import EXPRESSION, Schema
 from train.bisenet import Segmentation
 from train.face_parts import MOUTH, REBUILT
 from train.imitator_network import Decoder, Imitator, one_hot
 from train.losses import OPPOSITE
 from train.networks import POSE_UNIT, FaceNet, Predictions, Seen
-from train.studio import PITCH, YAW
+from train.studio import PITCH, YAW, StudioView
 
 TEMPERATURE = 0.1
 """Of the contrast: cosines this far apart make a difference of e."""
@@ -78,6 +79,7 @@ class SelfSupervision(nn.Module):
         super().__init__()
         self.imitator = imitator.eval().requires_grad_(False)
         self.critic = critic and critic.eval().requires_grad_(False)
+        self.view = StudioView(Rig.load())
         for kind in ("photo_middle", "drawn_middle"):
             self.register_buffer(kind, torch.zeros(embedding))
 
@@ -93,7 +95,7 @@ class SelfSupervision(nn.Module):
 
     def losses(
         self,
-        regress: Callable[[Tensor, Seen], Predictions],
+        regress: Callable[[Tensor, Tensor, Seen], Predictions],
         network: FaceNet,
         said: Predictions,
         crops: Tensor,
@@ -119,9 +121,12 @@ class SelfSupervision(nn.Module):
                     of_photos = self.critic(crops)
         drawn, of_photos, count = drawn.float(), of_photos.float(), len(said.pose)
         second, third, fourth, base = (segmentation.rows(k * count, (k + 1) * count) for k in range(4))
-        again_third, again_fourth = self._again(regress, network, pictures, Seen(third, of_third), Seen(fourth, of_fourth))
         zero = Parameters(*(torch.zeros_like(v) for v in values))
         made = Parameters(*(v.detach() for v in values))
+        third_made = Parameters(zero.identity, made.expression, made.pose)
+        fourth_made = Parameters(made.identity, zero.expression, zero.pose)
+        again_third = self._again(regress, network, pictures.third, third_made, Seen(third, of_third))
+        again_fourth = self._again(regress, network, pictures.fourth, fourth_made, Seen(fourth, of_fourth))
         drawn = functional.normalize(drawn - self._moved(self.drawn_middle, drawn[:count]), dim=1)
         of_photos = functional.normalize(of_photos - self._moved(self.photo_middle, of_photos), dim=1)
         return {
@@ -129,26 +134,32 @@ class SelfSupervision(nn.Module):
             "identity_cosine": identity_loss(drawn[:count], of_photos[:count]),
             "who": who_loss(drawn, of_photos, person),
             "parameters": parameter_loss(values),
-            "loop_identity": parameter_distance(again_fourth, Parameters(made.identity, zero.expression, zero.pose)),
-            "loop_expression": parameter_distance(again_third, Parameters(zero.identity, made.expression, made.pose)),
+            "loop_identity": parameter_distance(again_fourth, fourth_made),
+            "loop_expression": parameter_distance(again_third, third_made),
             "mouth": content_loss(fourth, base, MOUTH),
         }
 
-    @staticmethod
     def _again(
-        regress: Callable[[Tensor, Seen], Predictions], network: FaceNet, pictures: Rebuilt, third: Seen, fourth: Seen
-    ) -> tuple[Parameters, Parameters]:
-        """What R says about the third and fourth pictures, as it is served: batch norm does not take its statistics from few
-        pictures of one kind."""
+        self,
+        regress: Callable[[Tensor, Tensor, Seen], Predictions],
+        network: FaceNet,
+        picture: Tensor,
+        made: Parameters,
+        seen: Seen,
+    ) -> Parameters:
+        """What R says about pictures that were `made` of parameters, as it is served: batch norm does not take its statistics
+        from few pictures of one kind."""
         training = network.training
         network.eval()
         try:
-            return tuple(  # type: ignore[return-value]
-                parameters_said(network, regress(picture, seen))
-                for picture, seen in ((pictures.third, third), (pictures.fourth, fourth))
-            )
+            return parameters_said(network, regress(picture, self.landmarks(made), seen))
         finally:
             network.train(training)
+
+    @torch.no_grad()
+    def landmarks(self, values: Parameters) -> Tensor:
+        """(B, 468, 2) crop px: where the landmarks are on the imitator's pictures, known from the rig."""
+        return self.view.rig.landmarks(self.view(*values)[1])[..., :2]
 
     @staticmethod
     @torch.no_grad()

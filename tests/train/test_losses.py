@@ -25,7 +25,7 @@ def test_all_losses_are_finite_and_so_are_their_gradients(shards: dict[str, Path
     network = build("tiny")
     geometry = Geometry(network)
     geometry.fit(network, rig, renders, photos)
-    first, second = network(to_float(batch["crop"])).split(4)
+    first, second = network(to_float(batch["crop"]), batch["mesh"]).split(4)
     metric, mirror = geometry.metric(network), losses.MirrorMap(torch.arange(23))
     found = losses.render_losses(network, first, batch, metric)
     extra = losses.photo_losses(network, second, batch, metric, LandmarkRig(rig), mirror)

@@ -18,7 +18,7 @@ from train.geometry import (
     front_vertices,
     identity_metric,
 )
-from train.networks import FaceNet, build, describe, read_at
+from train.networks import LARGEST_CODE, FaceNet, build, describe, read_at
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +125,16 @@ def test_similarity_fit_recovers_a_similarity() -> None:
     torch.testing.assert_close(fit_similarity(points, target), target, rtol=1e-4, atol=1e-4)
 
 
+def test_landmarks_begin_where_facemesh_sees_them(network: FaceNet) -> None:
+    """As far as it can be believed: a lost face is far from all faces, and its landmark code is bounded."""
+    crops, code = torch.rand(2, 3, 256, 256), torch.randn(2, network.preset.landmark_codes)
+    network.spaces.landmark_basis.copy_(torch.linalg.qr(torch.randn(936, len(network.spaces.landmark_basis)))[0].T)
+    said = network.eval()(crops, network.spaces.landmarks(code))
+    torch.testing.assert_close(said.landmark_code, code, rtol=0, atol=0.2)
+    assert not torch.allclose(said.landmark_code, network(crops).landmark_code, atol=0.2)  # where it looks for them itself
+    assert network(crops, network.spaces.landmarks(100 * code)).landmark_code.abs().max() < LARGEST_CODE + 0.2
+
+
 def test_fixed_networks_stay_as_they_are_and_count() -> None:
     torch.manual_seed(0)
     whole = build("tiny", bisenet.build("tiny"), light_cnn.build("tiny"))
@@ -134,13 +144,13 @@ def test_fixed_networks_stay_as_they_are_and_count() -> None:
     whole.eval()
     crops = torch.rand(2, 3, 256, 256)
     seen, before = whole.look(crops), whole(crops)
-    torch.testing.assert_close(whole(crops, seen).pose, before.pose)
+    torch.testing.assert_close(whole(crops, seen=seen).pose, before.pose)
     with torch.no_grad():  # new inputs begin with no weight
         whole.trunk.join[1].weight.normal_()
         whole.likeness.layers[-1].weight.normal_()
-    after = whole(crops, seen)
+    after = whole(crops, seen=seen)
     assert not torch.allclose(after.pose, before.pose) and not torch.allclose(after.identity_code, before.identity_code)
-    other = whole(crops, seen._replace(identity=seen.identity.flip(0)))
+    other = whole(crops, seen=seen._replace(identity=seen.identity.flip(0)))
     assert not torch.allclose(other.identity_code, after.identity_code) and torch.equal(other.pose, after.pose)
 
 

@@ -63,7 +63,7 @@ def test_every_loss_reaches_the_regressor(network: FaceNet, supervision: SelfSup
     network.train()
     with torch.no_grad():
         seen = network.look(crops)
-    said = network(crops, seen).split(3)[0]
+    said = network(crops, 256 * torch.rand(6, 468, 2), seen).split(3)[0]
     statistics = {name: value.clone() for name, value in network.state_dict().items() if "running" in name}
     losses = supervision.losses(network, network, said, crops, seen, torch.tensor([0, 0, 1, 1, 2, 2]))
     assert network.training  # the loop looks as it is served, and leaves the network as it was
