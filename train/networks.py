@@ -259,8 +259,9 @@ class FaceNet(nn.Module):
         self.first_landmarks = nn.Linear(preset.description, preset.landmark_codes)
         self.fine = FineMap(preset)
         look = len(ANCHORS) * preset.fine
-        self.describe = dense(preset.description + look, preset.description)
-        self.correction = nn.Linear(preset.description + look, preset.landmark_codes)
+        seen = preset.description + look + preset.landmark_codes
+        self.describe = dense(seen, preset.description)
+        self.correction = nn.Linear(seen + preset.description, preset.landmark_codes)
         nn.init.normal_(self.correction.weight, std=1e-3)
         self.combine = dense(preset.description + preset.landmark_codes, preset.hidden)
         self.sizes = (preset.identity_codes, len(schema.expression), len(schema.pose), 2)
@@ -310,9 +311,9 @@ class FaceNet(nn.Module):
         first_code = self.first_landmarks(overview)
         start = first_code.detach() if mesh is None else self.spaces.landmark_code(mesh).clamp(-LARGEST_CODE, LARGEST_CODE)
         anchors = self.spaces.landmarks(start)[:, list(ANCHORS)]
-        seen = torch.cat([overview, read_at(fine, anchors)], 1)
+        seen = torch.cat([overview, read_at(fine, anchors), start], 1)
         description = self.describe(seen)
-        landmark_code = start + self.correction(seen)
+        landmark_code = start + self.correction(torch.cat([seen, description], 1))
         hidden = self.combine(torch.cat([description, landmark_code], 1))
         values = self.parameters_head(torch.cat([hidden, landmark_code], 1))
         identity, expression, pose, gaze = values.split(self.sizes, 1)
