@@ -78,25 +78,30 @@ class Networks:
             for name in ("regressor", "encoder")
         }
 
-    def run(self, crops: Iterator[Array], *models: str) -> Outputs:
-        """Outputs of some models, by name, on crops (256, 256, 3) uint8; of a name that two share, the first
-        model's."""
+    def run(self, seen: Iterator[tuple[Array, Array]], *models: str) -> Outputs:
+        """Outputs of some models, by name, on crops (256, 256, 3) uint8 with FaceMesh's landmarks (468, 2) each; of a name
+        that two share, the first model's."""
         rows: dict[str, list[Array]] = {}
         owner: dict[str, str] = {}
-        batch: list[Array] = []
+        batch: list[tuple[Array, Array]] = []
 
         def flush() -> None:
-            pictures = np.stack(batch).transpose(0, 3, 1, 2).astype(np.float32) / 255
+            crops, landmarks = (np.stack(values) for values in zip(*batch, strict=True))
+            inputs = {
+                contract.CROP.name: crops.transpose(0, 3, 1, 2).astype(np.float32) / 255,
+                contract.MESH.name: np.pad(landmarks, ((0, 0), (0, 0), (0, 1))),  # nothing reads z
+            }
             for model in models:
                 session = self.sessions[model]
                 names = [output.name for output in session.get_outputs()]
-                for name, value in zip(names, session.run(None, {contract.CROP.name: pictures}), strict=True):
+                taken = {one.name: inputs[one.name] for one in session.get_inputs()}
+                for name, value in zip(names, session.run(None, taken), strict=True):
                     if owner.setdefault(name, model) == model:
                         rows.setdefault(name, []).append(value)
             batch.clear()
 
-        for crop in crops:
-            batch.append(crop)
+        for one in seen:
+            batch.append(one)
             if len(batch) == BATCH:
                 flush()
         if batch:
@@ -106,8 +111,8 @@ class Networks:
 
 def of_renders(networks: Networks, shards: RenderShards, chosen: Array) -> dict[str, Any]:
     """All numbers of held-out renders."""
-    crops = (shards.picture(int(i)) for i in tqdm(chosen, unit="render"))
-    said = networks.run(crops, "regressor", "encoder")
+    seen = ((shards.picture(int(i)), shards.mesh(int(i))) for i in tqdm(chosen, unit="render"))
+    said = networks.run(seen, "regressor", "encoder")
     truth = {name: shards.arrays[name][chosen] for name in ("identity", "expression", "pose", "style")}
     agreement = icc(said["expression"], truth["expression"])
     error = np.abs(said["expression"] - truth["expression"]).mean(0)

@@ -22,6 +22,7 @@ def main() -> None:
 
     from benchmarks.report import milliseconds
     from benchmarks.torch_networks import served
+    from sdk import contract
     from sdk.image import decode
     from sdk.letterbox import letterbox
 
@@ -30,8 +31,10 @@ def main() -> None:
     modules = served()
     times: dict[str, list[float]] = defaultdict(list)
     with torch.inference_mode():
-        crop = modules["align"](canvas)[0]
-        networks = {name: partial(module, canvas if name == "align" else crop) for name, module in modules.items()}
+        known = {contract.CANVAS.name: canvas}
+        known |= dict(zip(contract.ALIGN.output_names, modules["align"](canvas), strict=True))
+        models = contract.models()
+        networks = {name: partial(module, *(known[n] for n in models[name].input_names)) for name, module in modules.items()}
         for _ in range(repeats + 1):
             begin_cpu, total = time.process_time(), 0.0
             for name, network in networks.items():

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 import onnxruntime
 import tyro
@@ -31,13 +30,13 @@ from benchmarks import report
 from export import samples, serve
 from export.engine_process import Job
 from export.gpu import first_gpu
+from export.half_safety import Inputs, one_by_one
 from export.onnx_files import HEAVY
 from export.plan import FP16_FILE, PLAN_FILE, Plan, PlanError, check_plan
 from sdk import contract
 from sdk.models import MODEL_FILE, ModelFiles, find_models
 from sdk.sessions import session_options
 
-Array = npt.NDArray[Any]
 BATCHES = (1, 8, 32)
 CPU_SIDE, GPU_SIDE = 2048, 8192
 """Sides of the square matrices whose product is taken for the peak."""
@@ -60,8 +59,8 @@ class Runtime(Protocol):
     side: int
     dtype: type[np.floating[Any]]
 
-    def prepare(self, path: Path, name: str, values: Array) -> Callable[[], object]:
-        """A call that runs the file once; the input is where the runtime wants it."""
+    def prepare(self, path: Path, inputs: Inputs) -> Callable[[], object]:
+        """A call that runs the file once; the inputs are where the runtime wants them."""
 
 
 @dataclass
@@ -74,9 +73,9 @@ class OnnxRuntime:
     side: int = CPU_SIDE
     dtype: type[np.floating[Any]] = np.float32
 
-    def prepare(self, path: Path, name: str, values: Array) -> Callable[[], object]:
+    def prepare(self, path: Path, inputs: Inputs) -> Callable[[], object]:
         session = onnxruntime.InferenceSession(str(path), session_options(self.threads), providers=["CPUExecutionProvider"])
-        return lambda: session.run(None, {name: values})
+        return lambda: session.run(None, inputs)
 
 
 @dataclass
@@ -88,10 +87,11 @@ class OnnxRuntimeCuda:
     side: int = GPU_SIDE
     dtype: type[np.floating[Any]] = np.float16
 
-    def prepare(self, path: Path, name: str, values: Array) -> Callable[[], object]:
+    def prepare(self, path: Path, inputs: Inputs) -> Callable[[], object]:
         session = onnxruntime.InferenceSession(str(path), providers=[("CUDAExecutionProvider", {"use_tf32": "0"})])
         binding = session.io_binding()
-        binding.bind_ortvalue_input(name, onnxruntime.OrtValue.ortvalue_from_numpy(values, "cuda", 0))
+        for name, values in inputs.items():
+            binding.bind_ortvalue_input(name, onnxruntime.OrtValue.ortvalue_from_numpy(values, "cuda", 0))
         for output in session.get_outputs():
             binding.bind_output(output.name, "cuda")
 
@@ -111,7 +111,7 @@ class TensorRt:
     side: int = GPU_SIDE
     dtype: type[np.floating[Any]] = np.float16
 
-    def prepare(self, path: Path, name: str, values: Array) -> Callable[[], object]:
+    def prepare(self, path: Path, inputs: Inputs) -> Callable[[], object]:
         if path.suffix == ".onnx":
             import tensorrt
 
@@ -121,7 +121,7 @@ class TensorRt:
             path = path.with_suffix(".plan")
             path.write_bytes(built)
         engine = Plan(path)
-        engine.load({name: values})
+        engine.load(inputs)
         return engine.execute
 
 
@@ -161,11 +161,10 @@ def _runtimes(files: ModelFiles, options: Options, left_out: list[str]) -> Itera
         left_out.append(f"TensorRT: {error}")
 
 
-def _inputs(files: ModelFiles) -> dict[str, Array]:
-    """A portrait and its mirror image, over and over, as canvases and as crops."""
+def _inputs(files: ModelFiles) -> dict[str, Inputs]:
+    """What each network takes for a portrait and its mirror image, over and over."""
     pictures = np.tile(samples.canvases()["photos"][:2], (max(BATCHES) // 2, 1, 1, 1))
-    crops = samples.crops(files.paths["align"], pictures)
-    return {name: pictures if name == "align" else crops for name in contract.models(files.schema)}
+    return samples.inputs(files.paths["align"], pictures, files.schema)
 
 
 def _peak(runtime: Runtime, options: Options) -> float:
@@ -178,18 +177,18 @@ def _peak(runtime: Runtime, options: Options) -> float:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "peak.onnx"
         onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", contract.OPSET)], ir_version=10), path)
-        times = report.milliseconds(runtime.prepare(path, "x", values[None]), max(5, options.repeats // 3))
+        times = report.milliseconds(runtime.prepare(path, {"x": values[None]}), max(5, options.repeats // 3))
     return 2 * side**3 / (min(times) * 1e6)
 
 
-def _measure(runtime: Runtime, path: Path, inputs: Array, options: Options) -> dict[str, Any]:
+def _measure(runtime: Runtime, path: Path, inputs: Inputs, options: Options) -> dict[str, Any]:
     """Latency of one engine by batch, and what it means."""
     counted = path.with_name(FP16_FILE) if runtime.file == PLAN_FILE else path.with_name(runtime.file)
-    gflop = operations(onnx.load(counted), inputs[:1]) / 1e9
-    name = onnx.load(counted, load_external_data=False).graph.input[0].name
+    gflop = operations(onnx.load(counted), next(one_by_one(inputs))) / 1e9
     result: dict[str, Any] = {"gflop_a_picture": round(gflop, 4), "batches": {}}
     for batch in BATCHES:
-        run = runtime.prepare(path.with_name(runtime.file), name, np.ascontiguousarray(inputs[:batch]))
+        few = {name: np.ascontiguousarray(values[:batch]) for name, values in inputs.items()}
+        run = runtime.prepare(path.with_name(runtime.file), few)
         times = report.summary(
             report.milliseconds(run, options.repeats if batch < max(BATCHES) else max(3, options.repeats // 3))
         )
@@ -202,7 +201,7 @@ def _measure(runtime: Runtime, path: Path, inputs: Array, options: Options) -> d
     return result
 
 
-def operations(model: onnx.ModelProto, inputs: Array) -> int:
+def operations(model: onnx.ModelProto, inputs: Inputs) -> int:
     """Multiplications and additions of the convolutions and matrix products that lie outside of conditions, for these inputs.
 
     Shapes are those of the tensors in a run.
@@ -212,14 +211,14 @@ def operations(model: onnx.ModelProto, inputs: Array) -> int:
     known |= {
         node.output[0]: known[node.input[0]] for node in model.graph.node if node.op_type == "Cast" and node.input[0] in known
     }
-    known[model.graph.input[0].name] = inputs.shape
+    known |= {name: values.shape for name, values in inputs.items()}
     wanted = sorted({name for node in heavy for name in (*node.input[:2], node.output[0])} - known.keys())
     declared = {value.name for value in model.graph.output}
     for name in wanted:
         if name not in declared:
             model.graph.output.append(helper.make_tensor_value_info(name, TensorProto.UNDEFINED, None))
     session = onnxruntime.InferenceSession(onnx.shape_inference.infer_shapes(model).SerializeToString(), session_options(1))
-    found = session.run(wanted, {model.graph.input[0].name: inputs})
+    found = session.run(wanted, inputs)
     known |= {name: value.shape for name, value in zip(wanted, found, strict=True)}
     return sum(2 * int(np.prod(known[node.output[0]])) * _terms(node, known) for node in heavy)
 

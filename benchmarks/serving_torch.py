@@ -4,6 +4,7 @@ Decoding, quality and the rest are the embedded client's own."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -23,15 +24,17 @@ class TorchBackend(EmbeddedBackend):
         super().__init__(find_models(), threads=1)
         torch.set_num_threads(1)
         self._networks = served()
-        self._outputs = {name: model.output_names for name, model in contract.models(self.schema).items()}
+        self._models = contract.models(self.schema)
 
     def wait_until_ready(self, seconds: float) -> None:
         """Nothing to do: the networks have been made."""
 
-    def _run(self, name: str, tensor: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    def _run(self, name: str, tensors: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        model = self._models[name]
+        inputs = [torch.from_numpy(np.ascontiguousarray(tensors[tensor]))[None] for tensor in model.input_names]
         with torch.inference_mode():
-            values = self._networks[name](torch.from_numpy(np.ascontiguousarray(tensor))[None])
-        return {output: value[0].numpy() for output, value in zip(self._outputs[name], values, strict=True)}
+            values = self._networks[name](*inputs)
+        return {output: value[0].numpy() for output, value in zip(model.output_names, values, strict=True)}
 
 
 def torch_client() -> FaceParamClient:

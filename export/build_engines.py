@@ -34,6 +34,7 @@ from numpy.typing import NDArray
 
 from export import engine_process, half_safety, parity, plan, rtx_check, samples, tensorrt_build, triton_config
 from export.engine_process import EngineBuildError, Job
+from export.half_safety import Inputs
 from export.onnx_files import FileError, check_contract, check_precision, compact_weights, export_graph, save, without_conditions
 from export.plan import FP16_FILE
 from sdk import contract
@@ -99,15 +100,14 @@ def build(options: Options) -> dict[str, Any]:
     triton_config.write(options.model_repository, schema)
     samples.write_warm_up(options.model_repository, options.folder("align") / MODEL_FILE)
     pictures = np.concatenate(list(samples.canvases(options.photos).values()))
-    crops = samples.crops(options.folder("align") / MODEL_FILE, pictures)
+    inputs = samples.inputs(options.folder("align") / MODEL_FILE, pictures, schema)
     report: dict[str, Any] = {"backend": backend, "pictures": len(pictures), "graphs": {}}
     for name, model in contract.models(schema).items():
-        inputs = pictures if name == "align" else crops
-        entry = {"files": _sizes(options.folder(name)), **check_half(model, options.folder(name), inputs)}
+        entry = {"files": _sizes(options.folder(name)), **check_half(model, options.folder(name), inputs[name])}
         if name in exported:
-            few = inputs[:: max(1, len(inputs) // TORCH_PICTURES)]
+            few = {tensor: values[:: max(1, len(pictures) // TORCH_PICTURES)] for tensor, values in inputs[name].items()}
             entry |= check_torch(model, *exported[name], options.folder(name) / MODEL_FILE, few)
-        report["graphs"][name] = entry | engine(backend, model, options, inputs, entry["activation_maxima"][0])
+        report["graphs"][name] = entry | engine(backend, model, options, inputs[name], entry["activation_maxima"][0])
     report["not_checked"] = not_checked(backend)
     (options.model_repository / REPORT).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     for sentence in report["not_checked"]:
@@ -164,7 +164,7 @@ def export(options: Options) -> dict[str, tuple[Any, Any]]:
     return found
 
 
-def check_half(model: contract.Model, folder: Path, inputs: NDArray[Any]) -> dict[str, Any]:
+def check_half(model: contract.Model, folder: Path, inputs: Inputs) -> dict[str, Any]:
     """Check the two files of a graph, and that FP16 is safe for it; what was measured.
 
     Raises:
@@ -188,7 +188,7 @@ def check_half(model: contract.Model, folder: Path, inputs: NDArray[Any]) -> dic
     }
 
 
-def check_torch(model: contract.Model, full: Any, half: Any, file: Path, inputs: NDArray[Any]) -> dict[str, Any]:
+def check_torch(model: contract.Model, full: Any, half: Any, file: Path, inputs: Inputs) -> dict[str, Any]:
     """The FP32 file, and torch in half, against torch in FP32; EngineBuildError where they differ too much."""
     expected = half_safety.run_torch(full, inputs)
     return {
@@ -198,7 +198,7 @@ def check_torch(model: contract.Model, full: Any, half: Any, file: Path, inputs:
 
 
 def engine(
-    backend: Backend, model: contract.Model, options: Options, inputs: NDArray[Any], half_range: dict[str, Any]
+    backend: Backend, model: contract.Model, options: Options, inputs: Inputs, half_range: dict[str, Any]
 ) -> dict[str, Any]:
     """Build or compile one graph in child processes; what they report. Raises EngineBuildError."""
     folder = options.folder(model.name)
@@ -212,7 +212,7 @@ def engine(
     expected = half_safety.run_onnx(str(folder / MODEL_FILE), inputs)
     with tempfile.TemporaryDirectory() as temporary:
         reference = Path(temporary) / "reference.npz"
-        arrays: dict[str, Any] = {"input": inputs, **dict(zip(model.output_names, expected, strict=True))}
+        arrays: dict[str, Any] = {**inputs, **dict(zip(model.output_names, expected, strict=True))}
         np.savez(reference, **arrays)
         job = replace(
             job,

@@ -28,15 +28,15 @@ from train.networks import POSE_UNIT, FaceNet
 
 
 class RegressorGraph(nn.Module):
-    """crop (B, 3, 256, 256) in [0, 1] -> identity (B, 244) in [-1, 1], expression (B, 23) in [0, 1], pose (B, 2)
-    degrees, and the standard deviations of each, in the same units."""
+    """crop (B, 3, 256, 256) in [0, 1], landmarks (B, 468, 3) crop px -> identity (B, 244) in [-1, 1], expression (B, 23)
+    in [0, 1], pose (B, 2) degrees, and the standard deviations of each, in the same units."""
 
     def __init__(self, network: FaceNet) -> None:
         super().__init__()
         self.network = network
 
-    def forward(self, crop: Tensor) -> tuple[Tensor, ...]:
-        said = self.network(crop)
+    def forward(self, crop: Tensor, landmarks: Tensor) -> tuple[Tensor, ...]:
+        said = self.network(crop, landmarks[..., :2])
         spaces, sizes = self.network.spaces, self.network.sizes[:3]
         code_sigma, expression_sigma, pose_sigma = said.log_sigma.clamp(-5, 3).exp().split(sizes, 1)
         return (

@@ -10,7 +10,7 @@ against torch in FP32, which rounds after every operator as a GPU does.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -23,6 +23,8 @@ from export.onnx_files import half_tensors, nodes
 if TYPE_CHECKING:
     from torch import nn
 
+Inputs = Mapping[str, NDArray[Any]]
+"""Values (N, ...) of a graph's inputs by name, in the order of its contract."""
 LARGEST_HALF = float(np.finfo(np.float16).max)
 MARGIN = 4.0
 """How far below FP16's largest value measured activations must stay: photos that were not measured are louder."""
@@ -45,8 +47,14 @@ class HalfRangeError(RuntimeError):
     """A value does not fit into FP16 with margin; the message names graph and node."""
 
 
-def activation_maxima(mixed: ModelProto, inputs: NDArray[Any]) -> list[Activation]:
-    """The FP16 tensors of a mixed-precision model on inputs (N, ...), computed in FP32; the largest first."""
+def one_by_one(inputs: Inputs) -> Iterator[dict[str, NDArray[Any]]]:
+    """The inputs as batches of 1."""
+    for i in range(len(next(iter(inputs.values())))):
+        yield {name: values[i : i + 1] for name, values in inputs.items()}
+
+
+def activation_maxima(mixed: ModelProto, inputs: Inputs) -> list[Activation]:
+    """The FP16 tensors of a mixed-precision model, computed in FP32; the largest first."""
     widened, half = _widened(mixed), half_tensors(mixed)
     producers = {name: node for node in widened.graph.node for name in node.output}
     names = [name for name in producers if name in half]
@@ -56,8 +64,8 @@ def activation_maxima(mixed: ModelProto, inputs: NDArray[Any]) -> list[Activatio
     options.log_severity_level = 4
     session = onnxruntime.InferenceSession(widened.SerializeToString(), options, providers=["CPUExecutionProvider"])
     largest = np.zeros(len(names))
-    for one in inputs:
-        values = session.run(names, {mixed.graph.input[0].name: one[None]})
+    for one in one_by_one(inputs):
+        values = session.run(names, one)
         largest = np.maximum(largest, [np.abs(value).max() for value in values])
     found = [Activation(producers[n].name, producers[n].op_type, float(v)) for n, v in zip(names, largest, strict=True)]
     return sorted(found, key=lambda activation: -activation.largest)
@@ -73,21 +81,20 @@ def check_range(graph: str, maxima: Sequence[Activation]) -> None:
             )
 
 
-def run_torch(graph: nn.Module, inputs: NDArray[Any]) -> list[NDArray[Any]]:
-    """Outputs of a graph in torch on the CPU, input by input."""
+def run_torch(graph: nn.Module, inputs: Inputs) -> list[NDArray[Any]]:
+    """Outputs of a graph in torch on the CPU, picture by picture."""
     import torch  # only where graphs are exported; files are checked without it
 
     with torch.no_grad():
-        rows = [graph(torch.from_numpy(one[None])) for one in inputs]
+        rows = [graph(*map(torch.from_numpy, one.values())) for one in one_by_one(inputs)]
     return [torch.cat(values).numpy() for values in zip(*rows, strict=True)]
 
 
-def run_onnx(model: ModelProto | str, inputs: NDArray[Any]) -> list[NDArray[Any]]:
-    """Outputs of an ONNX model or file on the CPU, input by input."""
+def run_onnx(model: ModelProto | str, inputs: Inputs) -> list[NDArray[Any]]:
+    """Outputs of an ONNX model or file on the CPU, picture by picture."""
     source = model if isinstance(model, str) else model.SerializeToString()
     session = onnxruntime.InferenceSession(source, providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-    rows = [session.run(None, {name: one[None]}) for one in inputs]
+    rows = [session.run(None, one) for one in one_by_one(inputs)]
     return [np.concatenate(values) for values in zip(*rows, strict=True)]
 
 

@@ -47,7 +47,7 @@ def export_graph(graph: nn.Module, model: contract.Model) -> ModelProto:
     """A graph as an ONNX model with the names of its contract and a dynamic batch axis."""
     import torch  # only here: engines are built from the files without it
 
-    batch = torch.export.Dim(contract.BATCH_AXIS, min=1, max=1024)
+    batch = torch.export.Dim(contract.BATCH_AXIS, min=1, max=1024)  # that of the first input: the others' is found to be the same
     example = tuple(torch.zeros(2, *tensor.shape, dtype=getattr(torch, tensor.dtype)) for tensor in model.inputs)
     program = torch.onnx.export(
         graph,
@@ -55,7 +55,7 @@ def export_graph(graph: nn.Module, model: contract.Model) -> ModelProto:
         input_names=list(model.input_names),
         output_names=list(model.output_names),
         opset_version=contract.OPSET,
-        dynamic_shapes=tuple({0: batch} for _ in example),
+        dynamic_shapes=({0: batch}, *({0: torch.export.Dim.DYNAMIC} for _ in example[1:])),
         dynamo=True,
         verbose=False,
     )

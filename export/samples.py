@@ -10,9 +10,9 @@ from typing import Any
 
 import cv2
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
+from export.half_safety import Inputs, run_onnx
 from game.character import Character
 from game.renderer import Renderer
 from game.sampling import sample_character
@@ -20,6 +20,7 @@ from game.scene import Scene
 from game.scene_sampling import sample_scene
 from sdk import contract
 from sdk.letterbox import letterbox
+from sdk.schema import REFERENCE, Schema
 
 RENDERS = 12
 Canvases = NDArray[np.uint8]
@@ -38,23 +39,22 @@ def canvases(shards: Sequence[Path] = (), per_shard: int = 64) -> dict[str, Canv
     return {kind: np.stack([letterbox(picture)[0] for picture in pictures]) for kind, pictures in kinds.items()}
 
 
-def crops(align: Path, pictures: Canvases) -> NDArray[np.float32]:
-    """Aligned crops (N, 3, 256, 256) of canvases, by an `align` file on ONNX Runtime."""
-    session = onnxruntime.InferenceSession(str(align), providers=["CPUExecutionProvider"])
-    (crop,) = zip(*(session.run([contract.CROP.name], {contract.CANVAS.name: one[None]}) for one in pictures), strict=True)
-    return np.concatenate(crop)
+def inputs(align: Path, pictures: Canvases, schema: Schema = REFERENCE) -> dict[str, Inputs]:
+    """What every network takes for these canvases, by an `align` file on ONNX Runtime."""
+    known = {contract.CANVAS.name: pictures}
+    known |= dict(zip(contract.ALIGN.output_names, run_onnx(str(align), known), strict=True))
+    return {name: {tensor: known[tensor] for tensor in model.input_names} for name, model in contract.models(schema).items()}
 
 
 def write_warm_up(model_repository: Path, align: Path) -> list[Path]:
-    """The inputs that Triton runs once before it says ready: the base face, as a canvas and as its crop."""
+    """The inputs that Triton runs once before it says ready: those of the base face."""
     canvas, _ = letterbox(Renderer().render(Character.base(), Scene.studio()).image)
-    values: dict[str, NDArray[Any]] = {contract.CANVAS.name: canvas, contract.CROP.name: crops(align, canvas[None])[0]}
     written = []
-    for model in contract.models().values():
-        for tensor in model.inputs:
-            path = model_repository / model.name / "warmup" / f"{tensor.name}.raw"
+    for model, tensors in inputs(align, canvas[None]).items():
+        for name, values in tensors.items():
+            path = model_repository / model / "warmup" / f"{name}.raw"
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(values[tensor.name].tobytes())
+            path.write_bytes(values.tobytes())
             written.append(path)
     return written
 

@@ -18,6 +18,7 @@ from export import engine_process, parity
 from export.compiler import Compilation
 from export.engine_process import EngineBuildError, Job, Result
 from export.gpu import first_gpu
+from export.half_safety import one_by_one
 from export.onnx_files import half_layers
 from export.plan import Plan, PlanError, Sidecar, sha256
 
@@ -114,10 +115,10 @@ def _is_half(layer: Mapping[str, Any]) -> bool:
 def _check_parity(job: Job, engine: Plan) -> list[parity.Difference]:
     """Run the engine on the reference inputs, one by one and in one batch."""
     reference = np.load(job.reference)
-    inputs, names = reference["input"], [name for name in reference.files if name != "input"]
+    inputs, names = {name: reference[name] for name in engine.inputs}, [n for n in reference.files if n not in engine.inputs]
     expected = [reference[name] for name in names]
-    together = engine.run({engine.inputs[0]: inputs})
-    single = [engine.run({engine.inputs[0]: one[None]}) for one in inputs]
+    together = engine.run(inputs)
+    single = [engine.run(one) for one in one_by_one(inputs)]
     alone = {name: np.concatenate([answer[name] for answer in single]) for name in names}
     both = [parity.differences(names, expected, [found[name] for name in names]) for found in (together, alone)]
     measured = [max(pair, key=lambda difference: difference.largest) for pair in zip(*both, strict=True)]

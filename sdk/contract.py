@@ -80,6 +80,8 @@ CANVAS = Tensor("canvas", "uint8", (CANVAS_SIZE, CANVAS_SIZE, 3))
 """RGB in [0, 255], letterboxed: the photo's centre at the canvas' centre, the rest black."""
 CROP = Tensor("crop", "float32", (3, CROP_SIZE, CROP_SIZE))
 """RGB in [0, 1]: output of `align`, input of `regressor` and `encoder`."""
+MESH = Tensor("landmarks", "float32", (LANDMARKS, 3))
+"""Crop pixels; z in the same unit, smaller is nearer: output of `align`, input of `regressor`."""
 
 IMAGE = Tensor("image", "bytes", (1,))
 """A picture file: JPEG, PNG, WebP or BMP."""
@@ -99,7 +101,7 @@ ALIGN = Model(
     outputs=(
         CROP,
         Tensor("mask", "float32", (1, CROP_SIZE, CROP_SIZE)),  # share of each crop pixel that lies inside the canvas
-        Tensor("landmarks", "float32", (LANDMARKS, 3)),  # crop pixels; z in the same unit, smaller is nearer
+        MESH,
         Tensor("transform", "float32", (2, 3)),  # canvas pixels -> crop pixels
         Tensor("detector_score", "float32", ()),  # probability, of the main face
         Tensor("mesh_score", "float32", ()),  # probability that the landmarks lie on a face
@@ -136,11 +138,11 @@ SCHEMA = Model("schema", inputs=(), outputs=(Tensor("schema", "bytes", (1,)),))
 
 
 def regressor(schema: Schema = REFERENCE) -> Model:
-    """The model of CN112200236A for this schema: crop -> parameters and the standard deviation of each."""
+    """The model of CN112200236A for this schema: crop and landmarks -> parameters and the standard deviation of each."""
     vectors = {"identity": len(schema.identity), "expression": len(schema.expression), "pose": len(schema.pose)}
     values = tuple(Tensor(name, "float32", (length,)) for name, length in vectors.items())
     sigmas = tuple(Tensor(sigma_name(name), "float32", (length,)) for name, length in vectors.items())
-    return Model("regressor", inputs=(CROP,), outputs=values + sigmas)
+    return Model("regressor", inputs=(CROP, MESH), outputs=values + sigmas)
 
 
 def encoder(schema: Schema = REFERENCE) -> Model:

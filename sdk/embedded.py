@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sdk import contract
 from sdk.assemble import Tensors, face_in_photo, face_params, reject
@@ -70,9 +69,9 @@ class EmbeddedBackend:
         quality = measure(tensors, aligned.canvas, magnification(aligned.from_canvas))
         reject(reasons(quality), count)
         watch.lap("quality")
-        regressor = self._run("regressor", tensors["crop"])
+        regressor = self._run("regressor", tensors)
         watch.lap("regressor")
-        encoder = self._run("encoder", tensors["crop"])
+        encoder = self._run("encoder", tensors)
         watch.lap("encoder")
         face = face_in_photo(tensors, (picture.width, picture.height), aligned.from_canvas, count, quality)
         return face_params(self.schema, regressor, encoder, face, self._model_version(), watch.total())
@@ -83,12 +82,12 @@ class EmbeddedBackend:
     def _align(self, picture: Photo, watch: Stopwatch) -> Aligned:
         canvas, to_canvas = letterbox(picture.pixels)
         watch.lap("letterbox")
-        tensors = self._run("align", canvas)
+        tensors = self._run("align", {contract.CANVAS.name: canvas})
         watch.lap("align")
         return Aligned(canvas, compose(picture.to_photo, invert(to_canvas)), tensors)
 
-    def _run(self, name: str, tensor: NDArray[Any]) -> Tensors:
-        outputs = self._sessions[name].run(tensor[np.newaxis])
+    def _run(self, name: str, tensors: Tensors) -> Tensors:
+        outputs = self._sessions[name].run({tensor: np.asarray(values)[np.newaxis] for tensor, values in tensors.items()})
         return {output: values[0] for output, values in outputs.items()}
 
     def _model_version(self) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +49,9 @@ class Session:
                     self._session = self._make()
         return self._session
 
-    def run(self, inputs: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """Run the model on a batch; all outputs of the contract by name, batch axis first.
+    def run(self, tensors: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Run the model on a batch: its inputs are among `tensors`, by name. All outputs of the contract by name, batch axis
+        first.
 
         Raises:
             ModelError: ONNX Runtime failed, or an output is not finite.
@@ -57,7 +59,7 @@ class Session:
         session = self.load()
         names = list(self._model.output_names)
         try:
-            values = session.run(names, {self._model.inputs[0].name: inputs})
+            values = session.run(names, {name: tensors[name] for name in self._model.input_names})
         except Exception as error:  # ONNX Runtime's exceptions share no public base class
             raise ModelError(f"the model {self._model.name!r} ({self._path}) failed: {error}") from error
         for name, value in zip(names, values, strict=True):

@@ -26,5 +26,5 @@ def test_operations_of_a_convolution_and_a_product() -> None:
     ]
     graph = helper.make_graph(nodes, "small", [x], [y], weights)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", contract.OPSET)], ir_version=10)
-    count = operations(model, np.zeros((1, 2, 8, 8), np.float32))
+    count = operations(model, {"x": np.zeros((1, 2, 8, 8), np.float32)})
     assert count == 2 * (8 * 8 * 5 * 3 * 3 * 2 + 7 * 320)

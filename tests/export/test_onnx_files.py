@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -28,12 +27,10 @@ def path(name: str, file: str) -> Path:
 
 
 @pytest.fixture(scope="module")
-def inputs() -> Callable[[str], np.ndarray]:
-    """Canvases for `align`, crops for the others: a portrait, also in the mirror."""
+def inputs() -> dict[str, half_safety.Inputs]:
+    """What each network takes for a portrait, also in the mirror."""
     portrait = skimage.data.astronaut()
-    canvases = np.stack([letterbox(portrait)[0], letterbox(portrait[:, ::-1])[0]])
-    crops = samples.crops(FILES.paths["align"], canvases)
-    return lambda name: canvases if name == "align" else crops
+    return samples.inputs(FILES.paths["align"], np.stack([letterbox(portrait)[0], letterbox(portrait[:, ::-1])[0]]))
 
 
 @pytest.mark.parametrize("file", [MODEL_FILE, FP16_FILE])
@@ -61,22 +58,22 @@ def test_all_files_are_small_enough() -> None:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_both_files_of_a_graph_agree(name: str, inputs: Callable[[str], np.ndarray]) -> None:
-    full, half = (half_safety.run_onnx(str(path(name, file)), inputs(name)) for file in (MODEL_FILE, FP16_FILE))
+def test_both_files_of_a_graph_agree(name: str, inputs: dict[str, half_safety.Inputs]) -> None:
+    full, half = (half_safety.run_onnx(str(path(name, file)), inputs[name]) for file in (MODEL_FILE, FP16_FILE))
     measured = parity.differences(MODELS[name].output_names, full, half)
     assert all(difference.passes for difference in measured), parity.summary(measured)
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_half_is_in_range_on_a_portrait(name: str, inputs: Callable[[str], np.ndarray]) -> None:
-    maxima = half_safety.activation_maxima(onnx.load(path(name, FP16_FILE)), inputs(name)[:1])
+def test_half_is_in_range_on_a_portrait(name: str, inputs: dict[str, half_safety.Inputs]) -> None:
+    maxima = half_safety.activation_maxima(onnx.load(path(name, FP16_FILE)), next(half_safety.one_by_one(inputs[name])))
     half_safety.check_range(name, maxima)
     assert maxima[0].largest > 10, "something was measured"
 
 
-def test_align_gives_what_torch_gives(inputs: Callable[[str], np.ndarray]) -> None:
-    expected = half_safety.run_torch(Aligner().eval(), inputs("align"))
-    found = half_safety.run_onnx(str(FILES.paths["align"]), inputs("align"))
+def test_align_gives_what_torch_gives(inputs: dict[str, half_safety.Inputs]) -> None:
+    expected = half_safety.run_torch(Aligner().eval(), inputs["align"])
+    found = half_safety.run_onnx(str(FILES.paths["align"]), inputs["align"])
     for name, a, b in zip(contract.ALIGN.output_names, expected, found, strict=True):
         # The last layer's weights are stored in half, which moves landmarks by hundredths of a pixel.
         assert np.abs(a - b).max() < (0.1 if name == "transform" else 0.05), name
@@ -101,9 +98,9 @@ def test_weights_are_stored_small_where_nothing_is_lost_or_much_is_saved() -> No
         model = compact_weights(small_model(values))
         onnx.checker.check_model(model)
         assert model.graph.initializer[0].data_type == TensorProto.DataType.Value(stored)
-        x = rng.normal(size=(2, 1, 300)).astype(np.float32)[:, 0]
-        (y,) = half_safety.run_onnx(model, x[:, :])
-        np.testing.assert_allclose(y, half_safety.run_onnx(small_model(values), x)[0], atol=tolerance + 1e-6)
+        x = rng.normal(size=(2, 300)).astype(np.float32)
+        (y,) = half_safety.run_onnx(model, {"x": x})
+        np.testing.assert_allclose(y, half_safety.run_onnx(small_model(values), {"x": x})[0], atol=tolerance + 1e-6)
 
 
 def test_without_conditions_the_first_branch_is_always_taken() -> None:
@@ -165,7 +162,7 @@ def test_a_value_beyond_half_is_named() -> None:
         opset_imports=[helper.make_opsetid("", contract.OPSET)],
         ir_version=10,
     )
-    maxima = half_safety.activation_maxima(model, np.full((2, 4), 20, np.float32))
+    maxima = half_safety.activation_maxima(model, {"x": np.full((2, 4), 20, np.float32)})
     assert maxima[0] == half_safety.Activation("trunk/Mul_3", "Mul", 100_000.0)
     with pytest.raises(half_safety.HalfRangeError, match=r"small: node 'trunk/Mul_3' \(Mul\) reaches 1e\+05"):
         half_safety.check_range("small", maxima)

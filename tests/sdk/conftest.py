@@ -149,7 +149,7 @@ def tiny_align() -> onnx.ModelProto:
 
 
 def tiny_head(model: contract.Model) -> onnx.ModelProto:
-    """Random linear maps of the crop's 8 x 8 colour means, each squashed into its output's range."""
+    """Random linear maps of the crop's 8 x 8 colour means, each squashed into its output's range. Landmarks are taken as well."""
     rng = np.random.default_rng(len(model.outputs))
     constants: dict[str, NDArray[Any]] = {"half": np.float32(0.5)}
     nodes = [
