@@ -7,7 +7,7 @@ action units, head angles from image features) and its style heads the two-heade
     crop -> F_seg, fixed -> f_gb, T            y' = R(f_gb, T), [0086]
          -> F_reg, fixed -> who it is
          -> trunk (residual CNN), joined by T  -> grids of 64, 32, 16, 8 and 4 cells
-         -> overview (B, D), from the coarse grids and f_gb -> first landmarks, where FaceMesh's are not given
+         -> overview (B, D), from the coarse grids and f_gb -> first landmarks, weighed against FaceMesh's
          -> close look: features of a fine map, read where the anchor landmarks are thought to be
          -> description (B, D) -> landmark code -> parameters -> log standard deviations
                                -> styles       identity <- who it is
@@ -235,9 +235,9 @@ class FaceNet(nn.Module):
     """The whole network. ``forward`` gives :class:`Predictions`; :mod:`export.graphs` makes the two served graphs of
     it.
 
-    Coarse grids tell where landmarks are to within 2 px of 256, too little for lids and lips, and FaceMesh falls short of wide
-    expressions. So the network looks again: it reads fine features where each anchor is said to be, sees how far off that is,
-    and corrects it."""
+    Coarse grids tell where landmarks are to within 2 px of 256, too little for lids and lips, and FaceMesh is better on photos
+    but falls short of the wide expressions of renders. The network weighs the two, and looks again: it reads fine features where
+    it believes each anchor to be, sees how far off it was, and corrects itself."""
 
     def __init__(
         self, preset: Preset, segmenter: Segmenter | None = None, recogniser: LightCNN | None = None, schema: Schema = REFERENCE
@@ -257,6 +257,9 @@ class FaceNet(nn.Module):
         coarse = 64 * (preset.description // 16) + 16 * (preset.description // 8) + four + of_global
         self.overview = dense(coarse, preset.description)
         self.first_landmarks = nn.Linear(preset.description, preset.landmark_codes)
+        self.trust = nn.Linear(preset.description + preset.landmark_codes, preset.landmark_codes)
+        nn.init.zeros_(self.trust.weight)
+        nn.init.zeros_(self.trust.bias)
         self.fine = FineMap(preset)
         look = len(ANCHORS) * preset.fine
         seen = preset.description + look + preset.landmark_codes
@@ -309,7 +312,11 @@ class FaceNet(nn.Module):
         """Predictions from the flattened coarse grids, the fine map, FaceMesh's landmarks and the recogniser's embedding."""
         overview = self.overview(coarse)
         first_code = self.first_landmarks(overview)
-        start = first_code.detach() if mesh is None else self.spaces.landmark_code(mesh).clamp(-LARGEST_CODE, LARGEST_CODE)
+        start = first_code.detach()
+        if mesh is not None:
+            mesh_code = self.spaces.landmark_code(mesh).clamp(-LARGEST_CODE, LARGEST_CODE)
+            trust = self.trust(torch.cat([overview, mesh_code], 1)).sigmoid()
+            start = start + trust * (mesh_code - start)
         anchors = self.spaces.landmarks(start)[:, list(ANCHORS)]
         seen = torch.cat([overview, read_at(fine, anchors), start], 1)
         description = self.describe(seen)

@@ -125,14 +125,19 @@ def test_similarity_fit_recovers_a_similarity() -> None:
     torch.testing.assert_close(fit_similarity(points, target), target, rtol=1e-4, atol=1e-4)
 
 
-def test_landmarks_begin_where_facemesh_sees_them(network: FaceNet) -> None:
-    """As far as it can be believed: a lost face is far from all faces, and its landmark code is bounded."""
+def test_landmarks_begin_where_facemesh_sees_them_as_far_as_it_is_trusted(network: FaceNet) -> None:
     crops, code = torch.rand(2, 3, 256, 256), torch.randn(2, network.preset.landmark_codes)
     network.spaces.landmark_basis.copy_(torch.linalg.qr(torch.randn(936, len(network.spaces.landmark_basis)))[0].T)
-    said = network.eval()(crops, network.spaces.landmarks(code))
-    torch.testing.assert_close(said.landmark_code, code, rtol=0, atol=0.2)
-    assert not torch.allclose(said.landmark_code, network(crops).landmark_code, atol=0.2)  # where it looks for them itself
-    assert network(crops, network.spaces.landmarks(100 * code)).landmark_code.abs().max() < LARGEST_CODE + 0.2
+    alone = network.eval()(crops).landmark_code
+
+    def said(mesh_code: torch.Tensor, trust: float) -> torch.Tensor:
+        network.trust.bias.data.fill_(trust)
+        return network(crops, network.spaces.landmarks(mesh_code)).landmark_code
+
+    torch.testing.assert_close(said(code, 20.0), code, rtol=0, atol=0.2)
+    torch.testing.assert_close(said(code, -20.0), alone, rtol=0, atol=0.2)
+    torch.testing.assert_close(said(code, 0.0), (code + alone) / 2, rtol=0, atol=0.2)
+    assert said(100 * code, 20.0).abs().max() < LARGEST_CODE + 0.2  # a lost face is far from all faces
 
 
 def test_fixed_networks_stay_as_they_are_and_count() -> None:
