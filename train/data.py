@@ -171,7 +171,7 @@ class RenderShards(Shards):
         labels["style"] = np.array([slot.index(fields["style"][slot.name]) for slot in self.schema.style], np.int64)
         labels["landmarks"] = entry.array("rig_landmarks.npy")
         offset = entry.array("landmarks.npy")[:, :2] - labels["landmarks"]
-        labels["mesh_offset"] = offset.astype(np.float16)  # enough for its statistics
+        labels["mesh_offset"] = offset.astype(np.float16)
         return labels
 
 
