@@ -120,15 +120,18 @@ class Dialogue:
             ContractMismatchError: they are not those that this client knows.
         """
         pause = 0.05
+        error: ServiceError | None = None
         while True:
-            error: ServiceError = ServiceNotReadyError("it is up, its models are not")
             try:
                 name = contract.face_params()[0].name
                 attempt = Deadline(min(5.0, deadline.left()))
                 if (yield Call("ModelReady", pb.ModelReadyRequest(name=name), attempt)).ready:
                     yield from self.connect(attempt)
                     return
-            except (ServiceConnectionError, ServiceNotReadyError, ServiceTimeoutError, ServiceOverloadedError) as failed:
+                error = ServiceNotReadyError("it is up, its models are not")
+            except ServiceTimeoutError as failed:
+                error = error or failed  # the last attempt has little time left: what an earlier one was told says more
+            except (ServiceConnectionError, ServiceNotReadyError, ServiceOverloadedError) as failed:
                 error = failed
             pause = min(2 * pause, 1.0)
             if deadline.left() < pause:

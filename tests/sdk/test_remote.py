@@ -376,6 +376,19 @@ def test_waiting_for_a_server_says_what_was_wrong(url: str, triton: Triton) -> N
         client.wait_until_ready(20)
 
 
+def test_a_last_attempt_without_time_does_not_hide_what_was_wrong() -> None:
+    steps = wire.Dialogue(None).wait_until_ready(wire.Deadline(0.15))
+    attempt = next(steps)
+    assert isinstance(attempt, wire.Call)
+    pause = steps.throw(attempt.error("UNAVAILABLE", "connection refused"))
+    assert isinstance(pause, wire.Pause)
+    last = next(steps)
+    assert isinstance(last, wire.Call)
+    time.sleep(last.deadline.left())
+    with pytest.raises(errors.ServiceNotReadyError, match="the server cannot be reached"):
+        steps.throw(last.error("DEADLINE_EXCEEDED", ""))
+
+
 def test_a_message_that_is_too_large_is_never_sent(client: FaceParamClient, triton: Triton) -> None:
     with pytest.raises(errors.ImageTooLargeError, match="send a smaller picture"):
         client.infer(png(picture(1)) + b"\0" * 2**26)
