@@ -44,7 +44,7 @@ class Weights:
     styles: float = 0.25  # seven cross-entropies that fit easily: kept from dominating
     photo_first: float = 2.0
     photo_landmarks: float = 3.0  # below the exact ones: FaceMesh has its own errors
-    photo_rig: float = 12.0  # robust px^2: geometry of photos, against all that asks for another face
+    photo_rig: float = 10.0  # robust px^2: geometry of photos; 12 met landmarks better, 9 was more alike
     photo_prior: float = 0.02  # Mahalanobis: about one landmark pixel per standard deviation
     photo_bounds: float = 0.5  # action units outside [0, 1] are no faces
     photo_quiet: float = 0.5  # most units of most photos rest: what identity can explain is identity
@@ -54,8 +54,8 @@ class Weights:
     photo_styles: float = 1.0  # measured, not known: the evidence is soft by itself
     # The method's losses, [0165], on photos that are rebuilt (train.self_supervision).
     content: float = 0.5
-    identity_cosine: float = 3.0  # w_id
-    who: float = 1.5
+    identity_cosine: float = 3.5  # w_id
+    who: float = 2.0
     parameters: float = 0.5  # w_pr
     loop_identity: float = 0.5  # w_lp
     loop_expression: float = 0.5  # w_lp times the balance factor
