@@ -1,0 +1,77 @@
+"""Served files become checkpoints again: the same answers, and batch norms that training can go on with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from export.graphs import graphs
+from export.onnx_files import compact_weights, export_graph, save
+from game.rig import Rig
+from sdk import contract
+from sdk.schema import REFERENCE
+from train import bisenet, checkpoint, light_cnn, recogniser, restore
+from train.data import PhotoShards, RenderShards, to_float
+from train.geometry import Geometry
+from train.networks import FaceNet, build
+
+
+@pytest.fixture(scope="module")
+def trained(shards: dict[str, Path], rig: Rig) -> tuple[FaceNet, Geometry]:
+    """A network whose batch norms have seen something."""
+    torch.manual_seed(0)
+    network = build("tiny", bisenet.build("tiny"), light_cnn.build("tiny"))
+    geometry = Geometry(network)
+    renders, photos = RenderShards(shards["renders"]), PhotoShards(shards["photos"], "people-*.tar")
+    geometry.fit(network, rig, renders, photos)
+    with torch.no_grad():
+        torch.nn.Module.train(network)
+        for _ in range(3):
+            network(torch.rand(8, 3, 256, 256), 256 * torch.rand(8, 468, 2))
+        for module in network.modules():
+            if isinstance(module, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d):
+                torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+        for name, values in network.named_parameters():
+            if name.endswith("bias") or not values.any():
+                values += 0.1 * torch.randn_like(values)  # the exporter keeps one of all that are alike
+    return network.eval(), geometry
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_the_network_comes_back(trained: tuple[FaceNet, Geometry], shards: dict[str, Path], tmp_path: Path) -> None:
+    network, geometry = trained
+    path = tmp_path / "models/regressor/1/model.onnx"
+    save(compact_weights(export_graph(graphs(network)["regressor"], contract.regressor())), path)
+    (tmp_path / "models/schema.json").write_text(REFERENCE.to_json())
+    folders = (shards["photos"], shards["renders"])
+    options = restore.Options(folders, tmp_path / "runs", model_repository=tmp_path / "models", preset="tiny")
+    found = {path.parent.name: checkpoint.load(path) for path in restore.restore(options)}
+    again = checkpoint.rebuild(found["regressor"])
+    renders = RenderShards(shards["renders"])
+    crops = to_float(torch.stack([torch.from_numpy(renders.picture(k)) for k in range(8)]))
+    mesh = torch.from_numpy(renders.mesh(slice(0, 8)))  # type: ignore[arg-type]
+    with torch.no_grad():
+        expected, said = network(crops, mesh), again(crops, mesh)
+        for name in ("identity_code", "expression", "pose"):
+            torch.testing.assert_close(getattr(said, name), getattr(expected, name), atol=0.02, rtol=0)
+        torch.nn.Module.train(again)
+        learning = again(crops, mesh)
+    shift = (learning.expression - said.expression).abs().mean()
+    assert shift < 0.5 * said.expression.std(), "what training sees is what was measured"
+    metric, of_found = Geometry(again), found["regressor"]["geometry"]
+    metric.load_state_dict(of_found)
+    torch.testing.assert_close(metric.identity_variance, geometry.identity_variance, rtol=0.05, atol=1e-4)
+    torch.testing.assert_close(metric.encoder, geometry.encoder, rtol=0.1, atol=0.1)
+    of_segmenter = bisenet.rebuild(found["segmenter"])
+    recogniser_path = tmp_path / "runs/recogniser/last.pt"
+    with torch.no_grad():
+        torch.testing.assert_close(of_segmenter(crops).logits, network.segmenter(crops).logits, atol=0.05, rtol=0.02)
+        torch.testing.assert_close(recogniser.load(recogniser_path)(crops), network.recogniser(crops), atol=0.01, rtol=0)
+
+
+def test_a_file_of_another_size_is_named(trained: tuple[FaceNet, Geometry]) -> None:
+    values = {name: value for name, value in trained[0].state_dict().items()}
+    with pytest.raises(KeyError, match=r"segmenter\..*weight_bias"):
+        restore.restored_network(values, "tiny", REFERENCE)

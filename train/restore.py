@@ -1,0 +1,180 @@
+"""Checkpoints from the files that are served, so that training can go on where the shipped weights ended.
+
+    python -m train.restore --pictures data/aligned/photos data/aligned/renders --out runs/shipped
+    python -m train.regressor --start-from runs/shipped/regressor/last.pt --segmenter runs/shipped/segmenter/last.pt \\
+        --recogniser runs/shipped/recogniser/last.pt ...
+
+writes the regressor and, of it, the two fixed networks F_seg and F_reg. What was put into the files is taken out again: batch
+norms, which had been folded into the layers before them, get the statistics of these pictures, so that the network says the
+same as before and learns as before; the metric of identities follows from their space and the rig. What served files do not
+hold begins anew: the auxiliary heads of the segmenter, which serve its training only, and the regressor's own style heads.
+Weights are as fine as the files store them (FP16, the two largest matrices INT8)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+import tyro
+from onnx import numpy_helper
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from game.rig import Rig
+from sdk.models import MODEL_FILE, SCHEMA_FILE
+from sdk.schema import Schema
+from train import bisenet, checkpoint, light_cnn
+from train.data import PhotoShards, RenderShards, Shards, to_float
+from train.geometry import Geometry, identity_metric
+from train.networks import PRESETS, FaceNet, describe
+from train.presets import named
+
+PREFIX = "network."
+FRESH = ("segmenter.auxiliary_heads.", "style_heads.")
+"""What served files do not hold."""
+STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options; each is a flag of the command line."""
+
+    pictures: tuple[Path, ...]  # folders of aligned shards, photos and renders, that batch norms are measured on
+    out: Path  # folder for regressor/, segmenter/ and recogniser/, each with a last.pt
+    model_repository: Path = Path("model_repository")
+    version: int = 1
+    preset: str = "cpu"  # that the files were made with, of all three networks
+    measured: int = 512  # pictures of each folder
+
+
+def weights(path: Path) -> dict[str, Tensor]:
+    """The weights of an ONNX file of :mod:`export.onnx_files` by their names in torch, widened to FP32."""
+    stored = {weight.name: numpy_helper.to_array(weight) for weight in onnx.load(path).graph.initializer}
+    values = {}
+    for name, value in stored.items():
+        base, _, kind = name.partition("/")
+        if kind == "bytes":
+            value = (value.astype(np.float32) * stored[f"{base}/scale"]).reshape(stored[f"{base}/shape"])
+        elif kind not in ("", "half"):
+            continue
+        if base.startswith(PREFIX):
+            values[base.removeprefix(PREFIX)] = torch.from_numpy(value.astype(np.float32))
+        elif value.shape == stored[f"{PREFIX}spaces.identity_mean"].shape:
+            # Of what the exporter computed beforehand the only one as long as the sliders: the residual's square.
+            values["spaces.identity_residual"] = torch.from_numpy(np.sqrt(value))
+    return values
+
+
+def restored_network(values: dict[str, Tensor], preset: str, schema: Schema) -> FaceNet:
+    """The network that the graph `regressor` with these weights was exported from, in evaluation mode. KeyError names a weight
+    that is missing, ValueError one that does not fit."""
+    torch.manual_seed(0)
+    network = FaceNet(named(PRESETS, preset), bisenet.build(preset), light_cnn.build(preset), schema)
+    wanted = network.state_dict()
+    for layer, norm in folded(network):
+        bias = values.pop(f"{layer}.weight_bias")
+        eps = network.get_submodule(norm).eps  # type: ignore[union-attr]
+        values |= {f"{norm}.bias": bias, f"{norm}.weight": torch.full_like(bias, (1 + eps) ** 0.5)}
+        values |= {f"{norm}.{name}": wanted[f"{norm}.{name}"] for name in STATISTICS}
+    state = {name: value if name.startswith(FRESH) else values[name] for name, value in wanted.items()}
+    for name, value in state.items():
+        if value.shape != wanted[name].shape:
+            raise ValueError(f"{name}: {tuple(value.shape)} in the file, {tuple(wanted[name].shape)} in preset {preset!r}")
+    network.load_state_dict(state)
+    return network.eval()
+
+
+def folded(network: nn.Module) -> Iterator[tuple[str, str]]:
+    """The names of every layer and of the batch norm behind it."""
+    for name, block in network.named_modules():
+        if isinstance(block, nn.Sequential):
+            for i, norm in enumerate(block):
+                if isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d):
+                    yield f"{name}.{i - 1}", f"{name}.{i}"
+
+
+@torch.no_grad()
+def measure_norms(network: FaceNet, shards: list[Shards], count: int, batch: int = 32) -> None:
+    """Give every batch norm the mean and variance of what it sees on some pictures, and such scales and offsets that it says
+    the same as before."""
+    norms = {name: network.get_submodule(name) for _, name in folded(network)}
+    sums: dict[str, list[Tensor]] = {name: [] for name in norms}
+    hooks = []
+    for name, norm in norms.items():
+
+        def measure(_: nn.Module, inputs: tuple[Tensor], name: str = name) -> None:
+            values = inputs[0].transpose(0, 1).flatten(1).double()
+            sums[name].append(torch.stack([values.mean(1), values.square().mean(1)]))
+
+        hooks.append(norm.register_forward_pre_hook(measure))
+    for some in shards:
+        chosen = np.linspace(0, len(some) - 1, min(count, len(some))).astype(int)
+        for part in tqdm(np.array_split(chosen, -(-len(chosen) // batch)), desc="batch norms"):
+            crops = torch.from_numpy(np.stack([some.picture(int(i)) for i in part]))
+            network(to_float(crops), torch.from_numpy(some.mesh(part)))
+    for hook in hooks:
+        hook.remove()
+    for name, norm in norms.items():
+        mean, square = torch.stack(sums[name]).mean(0)
+        variance = (square - mean.square()).clamp_min(0)
+        gain = norm.weight / (norm.running_var + norm.eps).sqrt()  # type: ignore[operator]
+        offset = norm.bias - gain * norm.running_mean
+        norm.running_mean.copy_(mean)  # type: ignore[operator, union-attr]
+        norm.running_var.copy_(variance)  # type: ignore[operator, union-attr]
+        norm.weight.copy_(gain * (norm.running_var + norm.eps).sqrt())  # type: ignore[operator, union-attr]
+        norm.bias.copy_(offset + gain * norm.running_mean)  # type: ignore[operator, union-attr]
+
+
+@torch.no_grad()
+def geometry_of(network: FaceNet, rig: Rig) -> Geometry:
+    """The metric of identity codes from the network's space. With metric G and the space's basis b_k, variance is b_k G b_k, and
+    encoders are G b_k over that (:class:`train.geometry.IdentitySpace`)."""
+    metric = torch.from_numpy(identity_metric(rig))
+    basis = network.spaces.identity_basis.double()
+    variance = ((basis @ metric) * basis).sum(1)
+    geometry = Geometry(network)
+    geometry.encoder.copy_(metric @ basis.T / variance)
+    geometry.identity_variance.copy_(variance)
+    return geometry
+
+
+def restore(options: Options) -> list[Path]:
+    """Write the checkpoints; returns their paths."""
+    schema = Schema.load(options.model_repository / SCHEMA_FILE)
+    values = weights(options.model_repository / "regressor" / str(options.version) / MODEL_FILE)
+    network = restored_network(values, options.preset, schema)
+    measure_norms(network, [_shards(folder) for folder in options.pictures], options.measured)
+    state, segmenter, recogniser = network.state_dict(), network.segmenter, network.recogniser
+    assert segmenter is not None and recogniser is not None
+    begun: dict[str, Any] = {"step": 0, "seconds": 0.0}
+    of_recogniser = {f"recogniser.{name}": value for name, value in recogniser.state_dict().items()}
+    states = {
+        "regressor": {
+            "average": state,
+            "description": describe(network),
+            "geometry": geometry_of(network, Rig.load()).state_dict(),
+        },
+        "segmenter": {"average": segmenter.state_dict(), "description": bisenet.describe(segmenter)},
+        "recogniser": {"average": of_recogniser, "description": asdict(recogniser.preset)},
+    }
+    paths = [options.out / name / checkpoint.LAST for name in states]
+    for path, state in zip(paths, states.values(), strict=True):
+        checkpoint.save(path, {**begun, "network": state["average"], **state})
+    return paths
+
+
+def _shards(folder: Path) -> Shards:
+    """Photos or renders, whichever lie there."""
+    try:
+        return RenderShards(folder)
+    except KeyError:
+        return PhotoShards(folder)
+
+
+if __name__ == "__main__":
+    print(*restore(tyro.cli(Options, description=__doc__)), sep="\n")
