@@ -1,7 +1,7 @@
 """How accurate the shipped networks are, on held-out renders and on photos of people they never saw.
 
     python -m benchmarks.accuracy --renders ALIGNED --photos lfw-dev.tar [--portraits canada-dev.tar] \\
-        [--segmenter CHECKPOINT [--photos-labelled fasseg-v2-dev.tar]] [--sample 1500]
+        [--styles styles-lfw-dev.csv] [--segmenter CHECKPOINT [--photos-labelled fasseg-v2-dev.tar]] [--sample 1500]
 
 ``--renders`` is a folder of aligned shards (:mod:`train.align_photos`), of which the last was left out of training. Photos go
 through the embedded client as a player's photo does. Writes ``accuracy.json``; confusion matrices of styles are in it.
@@ -10,14 +10,15 @@ Renders: action units by ICC(3,1) and mean error, pose in degrees, identity in m
 rig, against always answering the base face, styles by top-1, and whether the stated uncertainty is true. Photos: distance of
 the predicted rig's landmarks from FaceMesh's, and from points that people set on portraits; action units of those portraits,
 which are all at rest; whether identity tells people apart; how little mirroring, recompressing, resizing and cropping change
-the answer. Segmenter: intersection over union of the parts on both (:mod:`train.segmenter`)."""
+the answer; styles beside what people saw on them, by top-1 and top-2, and whether the probabilities are true
+(:mod:`benchmarks.accuracy_styles`). Segmenter: intersection over union of the parts on both (:mod:`train.segmenter`)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +26,7 @@ import onnxruntime
 import tyro
 from tqdm import tqdm
 
-from benchmarks import report
+from benchmarks import accuracy_styles, report
 from benchmarks.accuracy_photos import of_photos, of_portraits
 from benchmarks.measures import calibration, icc, squared_mm
 from game.rig import Rig
@@ -54,6 +55,9 @@ class Options:
     renders: Path | None = None  # aligned renders
     photos: Path | None = None  # tar of photos named PERSON_NNNN.jpg
     portraits: Path | None = None  # tar of portraits at rest, with points set by hand
+    styles: Path | None = None  # table of styles that people saw on the photos (benchmarks/labels)
+    half: Literal["choosing", "reporting", ""] = "reporting"  # which half of it ("": both)
+    pictures: Path | None = None  # folder for confusion matrices of styles as pictures
     segmenter: Path | None = None  # checkpoint of train.segmenter
     photos_labelled: Path | None = None  # tar of portraits with painted parts, for the segmenter
     hold_out: int = 1  # the last so many render shards, which training leaves out
@@ -126,7 +130,7 @@ def of_renders(networks: Networks, shards: RenderShards, chosen: Array) -> dict[
     base_face = np.zeros_like(truth["identity"])
     base = distance(base_face)
     with_expression, base_with_expression = _with_expression(rig, said, truth)
-    results: dict[str, Any] = {
+    return {
         "count": len(chosen),
         "icc": {name: round(float(v), 3) for name, v in zip(EXPRESSION, agreement, strict=True)},
         "mean icc": float(agreement.mean()),
@@ -140,19 +144,11 @@ def of_renders(networks: Networks, shards: RenderShards, chosen: Array) -> dict[
         "mean face share of base face": distance(np.broadcast_to(truth["identity"].mean(0), truth["identity"].shape)) / base,
         "with expression rmse mm": with_expression,
         "with expression share of base face": with_expression / base_with_expression,
-        "style top-1": {},
-        "confusion": {},
+        "styles": accuracy_styles.of_renders(said, truth["style"], networks.schema),
         "uncertainty": calibration(
             said, {name: said[contract.sigma_name(name)] for name in ("identity", "expression", "pose")}, truth
         ),
     }
-    for k, slot in enumerate(networks.schema.style):
-        answer = said[contract.style_name(slot.name)].argmax(1)
-        results["style top-1"][slot.name] = float((answer == truth["style"][:, k]).mean())
-        confusion = np.zeros((len(slot.options),) * 2, int)
-        np.add.at(confusion, (truth["style"][:, k], answer), 1)
-        results["confusion"][slot.name] = confusion.tolist()
-    return results
 
 
 def _with_expression(rig: Rig, said: Outputs, truth: Outputs) -> tuple[float, float]:
@@ -194,7 +190,7 @@ def _print(results: dict[str, Any]) -> None:
             ("the same, of what a portrait shows", r["identity share of base face, front"], ""),
             ("the same, with expression", r["with expression share of base face"], ""),
             ("identity error in mm", r["identity rmse mm"], ""),
-            *((f"{slot}, top-1", value, "") for slot, value in r["style top-1"].items()),
+            *((f"{slot} on renders, top-1", found["top-1"], ">= 0.95") for slot, found in r["styles"].items()),
         ]
     if "segmenter" in results:
         s = results["segmenter"]
@@ -216,7 +212,17 @@ def _print(results: dict[str, Any]) -> None:
             ("the same by FaceMesh itself", p["points by FaceMesh"], ""),
             ("largest mean action unit at rest", p["largest unit at rest"], "<= 0.1"),
         ]
+    if "styles" in results:
+        rows += [
+            (f"{slot} on photos, {top}", results["styles"][slot][top], wanted)
+            for slot, top, wanted in _STYLES
+            if slot in results["styles"]
+        ]
     report.print_table("Accuracy", ("measure", "value", "wanted"), rows)
+    if "styles" in results:
+        slots = {slot: found for slot, found in results["styles"].items() if isinstance(found, dict)}
+        names = ("top-1", "top-2", "always the commonest", "calibration error")
+        report.print_table("Styles on photos", ("slot", *names), [(s, *(found[n] for n in names)) for s, found in slots.items()])
     if "renders" in results:
         units = [(n, results["renders"]["icc"][n], results["renders"]["expression mae"][n]) for n in EXPRESSION]
         report.print_table("Action units on renders", ("unit", "ICC(3,1)", "mean error"), units)
@@ -226,6 +232,10 @@ def _print(results: dict[str, Any]) -> None:
 
 
 _PARTS = (("renders", ">= 0.85"), ("photos", ">= 0.70"))
+_STYLES = (
+    ("hair", "top-1", ">= 0.55"), ("hair", "top-2", ">= 0.80"), ("brow", "top-1", ">= 0.60"), ("beard", "top-1", ">= 0.80"),
+    ("skin", "top-1", ""), ("hair_colour", "top-1", ""),
+)  # fmt: skip
 
 
 def main(options: Options) -> dict[str, Any]:
@@ -243,6 +253,12 @@ def main(options: Options) -> dict[str, Any]:
             results["photos"] = of_photos(client, options.photos, options.sample, options.stable)
         if options.portraits:
             results["portraits"] = of_portraits(client, options.portraits)
+        if options.photos and options.styles:
+            results["styles"] = accuracy_styles.of_styles(client, options.photos, options.styles, options.half)
+        if options.pictures:
+            found = {"renders": results.get("renders", {}).get("styles", {}), "photos": results.get("styles", {})}
+            for kind, slots in found.items():
+                accuracy_styles.write_pictures(options.pictures, kind, slots, client.schema)
     _print(results)
     print(f"\n{report.write(options.name, results, ('onnxruntime', 'opencv-python-headless'))}")
     return results

@@ -1,12 +1,17 @@
 """Does a character look like its photo? A face recogniser that nothing here was trained with is asked.
 
-    python -m benchmarks.likeness --photos lfw-dev.tar --judge FILE.onnx [--people 400] [--sheet runs/likeness.png]
+    python -m benchmarks.likeness --photos lfw-dev.tar --judge FILE.onnx [--people 400] [--sheet runs/likeness.png] \
+        [--made fit=runs/fit.jsonl]
 
 One photo each of many people goes through the whole line: embedded client, parameters, the real renderer. Each character is
 drawn twice, as photographed and neutral (front, at rest), and the judge compares the picture with photos: *similarity*, the
 cosine to its own photo; *identification*, how often, of its own photo and those of so many other people (seeded foils), its own
 is the most similar, or among the first ten. Beside it, in the same run, what one gets for nothing: the base face, another
 person's parameters, the parameters averaged over all people, and the person's styles on the base face.
+
+``--made`` adds faces that something else has made for the same photos, by :mod:`train.fit` for one, as a file of
+:mod:`train.face_files`. All methods are then measured on the people in these files, still among the photos of all. Beside
+likeness stands what a face takes in seconds, and how far its landmarks are from the photo's.
 
 The judge takes BGR crops of 112 x 112 pixels on the five points of ArcFace, (x - 127.5) / 128, and gives one embedding. It was
 made for photos, so it is strict with drawn faces. Writes ``likeness.json``, and a sheet for eyes: photo, as photographed,
@@ -29,6 +34,7 @@ from tqdm import tqdm
 
 from benchmarks import report
 from benchmarks.accuracy_photos import solve
+from benchmarks.measures import Drawn, eye_distance, laid_over
 from game.character import Character
 from game.preview import frame_photo, similarity
 from game.renderer import Renderer, Rendering
@@ -36,6 +42,7 @@ from game.scene import Scene
 from sdk import FaceParamClient
 from sdk.image import decode
 from sdk.output import character
+from train.face_files import MadeFace, read_faces
 from train.shard_files import read_samples
 
 Array = npt.NDArray[Any]
@@ -60,17 +67,21 @@ class Options:
     foils: int = 100  # other people's photos that a character's own is to be found among
     seed: int = 0  # of who is taken, and of the foils
     sheet: Path | None = None  # PNG to write for eyes
+    made: tuple[str, ...] = ()  # NAME=FILE: faces that something else has made for these photos, JSON lines
     model_repository: Path | None = None
     name: str = "likeness"  # of the JSON file
 
 
 @dataclass(frozen=True)
 class Subject:
-    """One person: the photo (H, W, 3), FaceMesh's points in it (468, 3), and the character that was solved from it."""
+    """One person: the key of the photo, its pixels (H, W, 3), FaceMesh's points in it (468, 3), the character that was solved
+    from it, and in how many seconds."""
 
+    key: str
     photo: Array
     landmarks: Array
     character: Character
+    seconds: float
 
 
 class Judge:
@@ -90,24 +101,44 @@ class Judge:
 
 
 def first_photos(path: Path, people: int, seed: int = 0) -> dict[str, bytes]:
-    """The first photo of so many people, by name."""
-    found: dict[str, bytes] = {}
+    """The first photo of so many people, by key."""
+    found: dict[str, tuple[str, bytes]] = {}
     for key, files in sorted(read_samples(path)):
-        found.setdefault(key.rpartition("_")[0], files["jpg"])
+        found.setdefault(key.rpartition("_")[0], (key, files["jpg"]))
     chosen = np.random.default_rng(seed).permutation(sorted(found))[:people]
-    return {person: found[person] for person in chosen.tolist()}
+    return dict(found[person] for person in chosen.tolist())
 
 
 def solved(options: Options) -> list[Subject]:
     """The people whose photos are accepted."""
-    photos = list(first_photos(options.photos, options.people, options.seed).values())
+    photos = first_photos(options.photos, options.people, options.seed)
     with FaceParamClient.embedded(options.model_repository) as client:
-        answers = solve(client, photos)
+        answers = solve(client, list(photos.values()))
     return [
-        Subject(decode(photo).pixels, params.face.landmarks, character(params))
-        for photo, params in zip(photos, answers, strict=True)
+        Subject(key, decode(photo).pixels, params.face.landmarks, character(params), params.timings["total"] / 1000)
+        for (key, photo), params in zip(photos.items(), answers, strict=True)
         if params is not None
     ]
+
+
+def made_elsewhere(options: Options, subjects: Sequence[Subject]) -> dict[str, dict[str, MadeFace]]:
+    """By method the faces of these people's photos, by key. ValueError where ``--made`` names no file, or one of other photos."""
+    keys = {Path(subject.key).name: subject.key for subject in subjects}
+    methods = {}
+    for given in options.made:
+        name, _, path = given.partition("=")
+        if not path:
+            raise ValueError(f"--made {given}: should be NAME=FILE")
+        faces = {Path(face.photo).name.removesuffix(".jpg"): face for face in read_faces(Path(path))}
+        methods[name] = {keys[photo]: face for photo, face in faces.items() if photo in keys}
+        if not methods[name]:
+            raise ValueError(f"--made {given}: none of its faces is of these people's first photos")
+    return methods
+
+
+def drawn_as(face: MadeFace, own: Character) -> Character:
+    """A face that something else has made; slots that it leaves open are as those of `own`."""
+    return Character(face.identity, face.expression, face.pose, {**own.style, **face.options()})
 
 
 def baselines(own: Sequence[Character], seed: int) -> dict[str, list[Character]]:
@@ -152,18 +183,20 @@ class Drawing:
         return self._known[key]
 
 
-def identification(characters: Array, photos: Array, foils: int, seed: int = 0) -> dict[str, float]:
-    """Embeddings (N, D) of both, row by row of one person. Every character looks for its own photo among those of `foils`
-    other people (of all others where there are fewer), seeded and the same for every method."""
-    rng = np.random.default_rng([seed, 1])
+def identification(characters: Array, photos: Array, foils: int, seed: int = 0, people: Array | None = None) -> dict[str, float]:
+    """Embeddings (M, D) of characters and (N, D) of photos; `people` (M,): whose the characters are, by the row of their photo
+    (None: row by row). Every character looks for its own photo among those of `foils` other people (of all others where there
+    are fewer), seeded by the person and the same for every method."""
+    people = np.arange(len(photos)) if people is None else people
     foils = min(foils, len(photos) - 1)
     alike = characters @ photos.T
-    own = np.diag(alike)
-    places = np.empty(len(photos))
-    for k in range(len(photos)):
-        others = rng.choice(np.delete(np.arange(len(photos)), k), foils, replace=False)
+    own = alike[np.arange(len(people)), people]
+    places = np.empty(len(people))
+    for row, person in enumerate(people):
+        rng = np.random.default_rng([seed, 1, person])
+        others = rng.choice(np.delete(np.arange(len(photos)), person), foils, replace=False)
         # Where several are exactly as similar, the own photo stands in their middle: saying the same of all is chance.
-        places[k] = (alike[k, others] > own[k]).sum() + (alike[k, others] == own[k]).sum() / 2
+        places[row] = (alike[row, others] > own[row]).sum() + (alike[row, others] == own[row]).sum() / 2
     others = (alike.sum() - own.sum()) / max(alike.size - len(alike), 1)
     return {
         "similarity": float(own.mean()),
@@ -188,22 +221,44 @@ def sheet(subjects: Sequence[Subject], drawing: Drawing, seed: int) -> Array:
     return np.vstack([np.hstack(framed[k : k + SHEET_COLUMNS]) for k in range(0, len(framed), SHEET_COLUMNS)])
 
 
+def landmark_error(faces: Sequence[Character], subjects: Sequence[Subject]) -> float:
+    """Mean distance of the landmarks of characters, drawn and laid over their photos', by the eye distance."""
+    drawn, errors = Drawn(), []
+    for face, subject in zip(faces, subjects, strict=True):
+        target = subject.landmarks[:, :2].astype(float)
+        points = laid_over(drawn.landmarks(face.identity, face.expression, face.pose), target)
+        errors.append(np.linalg.norm(points - target, axis=1).mean() / eye_distance(target))
+    return float(np.mean(errors))
+
+
 def measure(options: Options, compared: bool = True) -> dict[str, Any]:
     """All numbers, those of the baselines if `compared`; writes the sheet where one is asked for."""
     subjects, drawing = solved(options), Drawing(Judge(options.judge))
     photos = np.array([drawing.judge.embed(subject.photo, subject.landmarks) for subject in subjects])
     own = [subject.character for subject in subjects]
+    made = made_elsewhere(options, subjects)
+    chosen = [k for k, subject in enumerate(subjects) if all(subject.key in faces for faces in made.values())]
     methods = {"faceparam": own, **(baselines(own, options.seed) if compared else {})}
-    results: dict[str, Any] = {"people": len(subjects), "foils": min(options.foils, len(subjects) - 1), "views": {}}
-    with tqdm(total=2 * len(own) * len(methods), unit="character") as bar:
-        for view, posed in (("as photographed", own), ("neutral", [at_rest(face) for face in own])):
+    methods = {name: [faces[k] for k in chosen] for name, faces in methods.items()}
+    seconds = {"faceparam": float(np.mean([subject.seconds for subject in subjects]))}
+    for name, by_key in made.items():
+        methods[name] = [drawn_as(by_key[subjects[k].key], own[k]) for k in chosen]
+        seconds[name] = float(np.mean([by_key[subjects[k].key].seconds for k in chosen]))
+    results: dict[str, Any] = {"people": len(chosen), "foils": min(options.foils, len(subjects) - 1), "views": {}}
+    results["seconds a face"] = seconds
+    results["landmarks by eye distance"] = {
+        name: landmark_error(methods[name], [subjects[k] for k in chosen]) for name in ("faceparam", *made)
+    }
+    with tqdm(total=2 * len(chosen) * len(methods), unit="character") as bar:
+        for view in ("as photographed", "neutral"):
             results["views"][view] = {}
             for name, faces in methods.items():
                 embeddings = []
-                for face, pose in zip(faces, posed, strict=True):
-                    embeddings.append(drawing.embedding(replace(face, expression=pose.expression, pose=pose.pose)))
+                for face in faces:
+                    embeddings.append(drawing.embedding(face if view == "as photographed" else at_rest(face)))
                     bar.update()
-                found = identification(np.array(embeddings), photos, options.foils, options.seed)
+                people = np.array(chosen)
+                found = identification(np.array(embeddings), photos, options.foils, options.seed, people)
                 results["views"][view][name] = found
     if options.sheet:
         options.sheet.parent.mkdir(parents=True, exist_ok=True)
@@ -217,6 +272,8 @@ def main(options: Options) -> dict[str, Any]:
     for view, rows in results["views"].items():
         table = [(name, *found.values()) for name, found in rows.items()]
         report.print_table(f"Likeness, {view}", ("parameters", *next(iter(rows.values()))), table)
+    cost = [(name, value, results["landmarks by eye distance"][name]) for name, value in results["seconds a face"].items()]
+    report.print_table("What it takes", ("parameters", "seconds a face", "landmarks / eye distance"), cost)
     if options.sheet:
         print(f"\na sheet for eyes: {options.sheet}")
     print(f"\n{report.write(options.name, results, ('onnxruntime',))}")

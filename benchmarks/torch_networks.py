@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import nn
 
-from export.graphs import graphs
-from train import bisenet, light_cnn
+from export import graphs
+from train import bisenet, encoder_network, light_cnn
 from train.alignment import Aligner
 from train.networks import build
 
@@ -15,6 +15,6 @@ def served() -> dict[str, nn.Module]:
     regressor = build("cpu", bisenet.build("cpu"), light_cnn.build("cpu"))
     return {
         "align": Aligner().eval(),
-        "regressor": graphs(regressor)["regressor"],
-        "encoder": graphs(build("cpu"))["encoder"],
+        "regressor": graphs.regressor(regressor),
+        "encoder": graphs.encoder(encoder_network.build("cpu").eval()),
     }

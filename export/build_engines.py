@@ -69,8 +69,8 @@ class Profiles:
 class Options:
     """Options; each is a flag of the command line."""
 
-    regressor: Path | None = None  # checkpoint of train.regressor or train.encoder; without it the model's files stay as they are
-    encoder: Path | None = None  # the same for encoder
+    regressor: Path | None = None  # checkpoint of train.regressor; without it the model's files stay as they are
+    encoder: Path | None = None  # checkpoint of train.encoder; the same
     align: bool = False  # export align anew too
     model_repository: Path = Path("model_repository")
     version: int = 1
@@ -147,13 +147,18 @@ def export(options: Options) -> dict[str, tuple[Any, Any]]:
     if not align and not checkpoints:
         return {}
     from export import graphs  # needs torch, and the files are built and checked without
-    from train import checkpoint
+    from train import checkpoint, encoder_network
 
     found: dict[str, tuple[Any, Any]] = {"align": (graphs.aligner(), graphs.mixed_aligner())} if align else {}
     models: dict[str, contract.Model] = {"align": contract.ALIGN}
     for name, path in checkpoints.items():
-        network = checkpoint.rebuild(checkpoint.load(path))
-        found[name] = (graphs.graphs(network)[name], graphs.mixed_graphs(network)[name])
+        state = checkpoint.load(path)
+        if name == "regressor":
+            network = checkpoint.rebuild(state)
+            found[name] = (graphs.regressor(network), graphs.mixed_regressor(network))
+        else:
+            network = encoder_network.rebuild(state)
+            found[name] = (graphs.encoder(network), graphs.mixed_encoder(network))
         models |= contract.models(network.schema)
         options.model_repository.mkdir(parents=True, exist_ok=True)
         (options.model_repository / SCHEMA_FILE).write_text(network.schema.to_json(), encoding="utf-8")

@@ -1,9 +1,9 @@
 """The exportable graphs: what `align`, `regressor` and `encoder` compute when served, in FP32 and in mixed precision, and
 nothing else.
 
-`regressor` (image features and regressor of CN112200236A in one) and `encoder` read one trained
-:class:`train.networks.FaceNet`; `align` is :class:`train.alignment.Aligner`. Names, shapes and order of the outputs are
-those of :mod:`sdk.contract`.
+`regressor` is image features and regressor of CN112200236A in one, :class:`train.networks.FaceNet`; `encoder` that of
+CN109902767B, :class:`train.encoder_network.Encoder`; `align` is :class:`train.alignment.Aligner`. Names, shapes and order of
+the outputs are those of :mod:`sdk.contract`.
 
 In mixed precision the layers that cost something run in FP16. What is sensitive stays in FP32: picture coordinates and
 everything computed from them (transforms, warps), softmax and sigmoid, the last layers that say parameters, landmarks and
@@ -22,6 +22,7 @@ from torch.nn.utils import fusion
 from train.alignment import Aligner
 from train.bisenet import Segmentation, Segmenter
 from train.blazeface import BlazeFace
+from train.encoder_network import Encoder
 from train.facemesh import FaceMesh
 from train.light_cnn import LightCNN, look
 from train.networks import POSE_UNIT, FaceNet
@@ -50,30 +51,30 @@ class RegressorGraph(nn.Module):
 
 
 class EncoderGraph(nn.Module):
-    """crop (B, 3, 256, 256) in [0, 1] -> probabilities (B, n) of every style slot, then identity (B, 244) in [-1, 1]:
-    the discrete and the continuous parameters of CN109902767B [0052]."""
+    """crop (B, 3, 256, 256) in [0, 1] -> probabilities (B, n) of every style slot, (B, slots) that it can be seen, and identity
+    (B, 244) in [-1, 1]: the discrete and the continuous parameters of CN109902767B [0052]."""
 
-    def __init__(self, network: FaceNet) -> None:
+    def __init__(self, network: Encoder) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, crop: Tensor) -> tuple[Tensor, ...]:
         said = self.network(crop)
         styles = [said.styles[slot.name].softmax(1) for slot in self.network.schema.style]
-        return (*styles, self.network.spaces.identity(said.identity_code).clamp(-1, 1))
+        return (*styles, said.visible.sigmoid(), said.identity.clamp(-1, 1))
 
 
-def graphs(network: FaceNet) -> dict[str, nn.Module]:
-    """The FP32 graphs of a trained network by model name. The weights of the fixed networks are such as FP16 holds: of those, R
-    would notice less than of its own."""
+def regressor(network: FaceNet) -> nn.Module:
+    """The FP32 graph of `regressor`. The weights of the fixed networks are such as FP16 holds: of those, R would notice less
+    than of its own."""
     rounded = copy.deepcopy(network)
     for fixed in (rounded.segmenter, rounded.recogniser):
         if fixed is not None:
             fixed.half().float()
-    return _graphs(rounded)
+    return RegressorGraph(rounded).eval()
 
 
-def mixed_graphs(network: FaceNet) -> dict[str, nn.Module]:
+def mixed_regressor(network: FaceNet) -> nn.Module:
     """The same in mixed precision: the fixed networks, trunk, fine map and hidden layers in FP16. ``network`` is left as it
     is."""
     mixed = copy.deepcopy(network).eval()
@@ -89,11 +90,23 @@ def mixed_graphs(network: FaceNet) -> dict[str, nn.Module]:
         mixed.likeness.layers = InHalf(mixed.likeness.layers)  # type: ignore[assignment]
     for name in ("overview", "describe", "correction", "combine"):
         setattr(mixed, name, InHalf(getattr(mixed, name)))
-    return _graphs(mixed)
+    return RegressorGraph(mixed).eval()
 
 
-def _graphs(network: FaceNet) -> dict[str, nn.Module]:
-    return {"regressor": RegressorGraph(network).eval(), "encoder": EncoderGraph(network).eval()}
+def encoder(network: Encoder) -> nn.Module:
+    """The FP32 graph of `encoder`."""
+    return EncoderGraph(network).eval()
+
+
+def mixed_encoder(network: Encoder) -> nn.Module:
+    """The same in mixed precision: all but the heads in FP16. ``network`` is left as it is."""
+    mixed = copy.deepcopy(network).eval()
+    _fold_batch_norms(mixed)
+    mixed.parts = nn.Identity()  # serves training only
+    mixed.blocks[0] = ToHalf(mixed.blocks[0])  # type: ignore[assignment]
+    for part in (*mixed.blocks[1:], mixed.residuals):
+        part.half()
+    return EncoderGraph(mixed).eval()
 
 
 def aligner() -> nn.Module:
@@ -118,6 +131,18 @@ class FromHalf(nn.Module):
 
     def forward(self, crop: Tensor, features: Sequence[Tensor]) -> list[Tensor]:
         answer: list[Tensor] = self.part(crop.half(), [grid.half() for grid in features])
+        return answer
+
+
+class ToHalf(nn.Module):
+    """A first part in FP16 that takes FP32 tensors and answers in FP16."""
+
+    def __init__(self, part: nn.Module) -> None:
+        super().__init__()
+        self.part = part.half()
+
+    def forward(self, x: Tensor) -> Tensor:
+        answer: Tensor = self.part(x.half())
         return answer
 
 

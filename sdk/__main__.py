@@ -215,7 +215,7 @@ def table(photo: str, params: FaceParams) -> str:
 
 
 def _choice(slot: str, choice: StyleChoice) -> str:
-    return f"{slot} {choice.option} {choice.probability:.0%}"
+    return f"{slot} {choice.option} {choice.probability:.0%}" + (" (hidden)" if choice.visible < 0.5 else "")
 
 
 def _quality(params: FaceParams) -> str:

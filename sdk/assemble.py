@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sdk.contract import sigma_name, style_name
+from sdk.contract import STYLE_VISIBLE, sigma_name, style_name
 from sdk.errors import FaceRejected, NoFaceError, Reason
 from sdk.face_params import DetectedFace, FaceParams, Parameters, StyleChoice, Styles, frozen_array
 from sdk.geometry import Affine, apply, compose, invert, magnification
@@ -93,9 +93,10 @@ def face_params(
 
 def _styles(schema: Schema, encoder: Tensors) -> Styles:
     choices = []
-    for slot in schema.style:
+    visible = _rounded(encoder[STYLE_VISIBLE].clip(0, 1), DECIMALS)
+    for k, slot in enumerate(schema.style):
         probabilities = _rounded(encoder[style_name(slot.name)].clip(0, 1), DECIMALS)
-        choices.append(StyleChoice(slot, int(probabilities.argmax()), frozen_array(probabilities)))
+        choices.append(StyleChoice(slot, int(probabilities.argmax()), frozen_array(probabilities), float(visible[k])))
     return Styles(tuple(choices))
 
 

@@ -35,6 +35,8 @@ LANDMARKS = 468
 """Points of MediaPipe's FaceMesh."""
 MAX_BATCH = 32
 """Most photos in one request, and in one batch of a model."""
+STYLE_VISIBLE = "style_visible"
+"""Name of the tensor (slots,): the probability that each style slot can be seen on the photo."""
 MAX_FACES = 4
 """How many candidate faces `align` reports."""
 QUALITY = ("detector_score", "mesh_score", "eye_distance", "sharpness", "brightness", "contrast", "yaw", "cut_off")
@@ -146,9 +148,12 @@ def regressor(schema: Schema = REFERENCE) -> Model:
 
 
 def encoder(schema: Schema = REFERENCE) -> Model:
-    """The model of CN109902767B for this schema: crop -> style probabilities and its own continuous parameters."""
+    """The model of CN109902767B for this schema: crop -> style probabilities, how likely each slot can be seen at all, and its
+    own continuous parameters."""
     styles = tuple(Tensor(style_name(slot.name), "float32", (len(slot.options),)) for slot in schema.style)
-    return Model("encoder", inputs=(CROP,), outputs=(*styles, Tensor("identity", "float32", (len(schema.identity),))))
+    visible, identity = ((STYLE_VISIBLE, len(schema.style)), ("identity", len(schema.identity)))
+    outputs = (*styles, *(Tensor(name, "float32", (length,)) for name, length in (visible, identity)))
+    return Model("encoder", inputs=(CROP,), outputs=outputs)
 
 
 def models(schema: Schema = REFERENCE) -> Mapping[str, Model]:

@@ -108,7 +108,7 @@ def _named(parameters: Parameters) -> dict[str, float]:
 
 def _style(choice: StyleChoice) -> dict[str, Any]:
     probabilities = zip(choice.slot.options, _short(choice.probabilities), strict=True)
-    return {"option": choice.option, "probabilities": dict(probabilities)}
+    return {"option": choice.option, "visible": choice.visible, "probabilities": dict(probabilities)}
 
 
 def _keys(fields: object, names: Iterable[str], where: str) -> None:
@@ -149,12 +149,16 @@ def _parameters(fields: Any, names: tuple[str, ...], where: str, low: float, hig
 
 def _choice(fields: Any, slot: Slot) -> StyleChoice:
     where = f"style.{slot.name}"
-    _keys(fields, ("option", "probabilities"), where)
+    _keys(fields, ("option", "visible", "probabilities"), where)
     _keys(fields["probabilities"], slot.options, f"{where}.probabilities")
     probabilities = [_number(fields["probabilities"][o], f"{where}.probabilities.{o}", 0, 1) for o in slot.options]
     if abs(sum(probabilities) - 1) > PROBABILITY_TOLERANCE:
         raise SchemaError(f"{where}.probabilities sum to {sum(probabilities):.3f} instead of 1")
-    return StyleChoice(slot, slot.index(_string(fields["option"], f"{where}.option")), np.array(probabilities, np.float32))
+    index, visible = (
+        slot.index(_string(fields["option"], f"{where}.option")),
+        _number(fields["visible"], f"{where}.visible", 0, 1),
+    )
+    return StyleChoice(slot, index, np.array(probabilities, np.float32), visible)
 
 
 def _face(fields: Any) -> DetectedFace:

@@ -113,12 +113,14 @@ class StyleChoice:
     Attributes:
         slot: the slot's name, options and colours.
         index: the chosen option.
-        probabilities: (options,) float32.
+        probabilities: (options,) float32, of each option if the slot can be seen.
+        visible: probability that it can be seen on the photo at all, hair under a hat for one; otherwise the option is a guess.
     """
 
     slot: Slot
     index: int
     probabilities: NDArray[np.float32] = field(repr=False)
+    visible: float = 1.0
 
     def __post_init__(self) -> None:
         array = frozen_array(self.probabilities)
@@ -126,6 +128,8 @@ class StyleChoice:
             raise SchemaError(f"style slot {self.slot.name!r} has {len(self.slot.options)} options, not {array.shape}")
         if not 0 <= self.index < len(self.slot.options):
             raise SchemaError(f"style slot {self.slot.name!r} has no option number {self.index}")
+        if not 0 <= self.visible <= 1:
+            raise SchemaError(f"style slot {self.slot.name!r}: visible is a probability, not {self.visible}")
         object.__setattr__(self, "probabilities", array)
 
     @property
@@ -151,14 +155,14 @@ class StyleChoice:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, StyleChoice):
             return NotImplemented
-        same = self.slot == other.slot and self.index == other.index
+        same = (self.slot, self.index, self.visible) == (other.slot, other.index, other.visible)
         return same and np.array_equal(self.probabilities, other.probabilities)
 
     def __hash__(self) -> int:
-        return hash((self.slot, self.index, self.probabilities.tobytes()))
+        return hash((self.slot, self.index, self.visible, self.probabilities.tobytes()))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return StyleChoice, (self.slot, self.index, self.probabilities)
+        return StyleChoice, (self.slot, self.index, self.probabilities, self.visible)
 
 
 class Styles(Mapping[str, StyleChoice]):

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from sdk.face_params import FaceParams, Parameters, Styles
+from sdk.face_params import FaceParams, Parameters, StyleChoice, Styles
 from sdk.stream import chosen
 
 SMALLEST_SIGMA = 1e-3
@@ -20,8 +20,8 @@ def fuse(photos: Sequence[FaceParams]) -> FaceParams:
 
     Identity is the mean weighted by 1 / sigma^2, slider by slider. Its sigma is that of the weighted mean, but where the
     photos disagree by more than their sigmas say, it is widened by as much (the Birge ratio, over all sliders). Style
-    probabilities are averaged. Expression, pose and face change from photo to photo: they are those of the photo whose
-    identity is surest; :meth:`FaceParams.neutral` gives the character at rest.
+    probabilities are averaged, weighted by how likely each photo shows the slot. Expression, pose and face change from photo to
+    photo: they are those of the photo whose identity is surest; :meth:`FaceParams.neutral` gives the character at rest.
 
     Raises:
         ValueError: there is no photo, or they were solved with different schemas or models.
@@ -45,13 +45,15 @@ def fuse(photos: Sequence[FaceParams]) -> FaceParams:
         surest,
         identity=Parameters(names, mean),
         identity_sigma=Parameters(names, sigma),
-        style=Styles(
-            tuple(
-                chosen(choice, np.mean([params.style[slot].probabilities for params in photos], 0))
-                for slot, choice in first.style.items()
-            )
-        ),
+        style=Styles(tuple(_fused([params.style[slot] for params in photos]) for slot in first.style)),
     )
+
+
+def _fused(choices: Sequence[StyleChoice]) -> StyleChoice:
+    """One slot of several photos."""
+    visible = np.array([choice.visible for choice in choices])
+    probabilities = np.average([choice.probabilities for choice in choices], 0, weights=visible + SMALLEST_SIGMA)
+    return chosen(choices[0], probabilities, visible.max())
 
 
 def weighted_mean(values: NDArray[np.float64], sigmas: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

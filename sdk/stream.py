@@ -137,17 +137,16 @@ class Track:
             found: Parameters = getattr(params, name)
             return Parameters(found.names, smooth(name, settings, found.array))
 
+        def style(name: str, choice: StyleChoice) -> StyleChoice:
+            *mean, visible = smooth(name, self.smoothing.identity, np.append(choice.probabilities, choice.visible)).tolist()
+            return chosen(choice, np.array(mean), visible)
+
         return replace(
             params,
             identity=parameters("identity", self.smoothing.identity),
             expression=parameters("expression", self.smoothing.expression),
             pose=parameters("pose", self.smoothing.pose),
-            style=Styles(
-                tuple(
-                    chosen(choice, smooth(name, self.smoothing.identity, choice.probabilities))
-                    for name, choice in params.style.items()
-                )
-            ),
+            style=Styles(tuple(style(name, choice) for name, choice in params.style.items())),
             face=replace(
                 params.face,
                 landmarks=frozen_array(smooth("landmarks", self.smoothing.landmarks, params.face.landmarks / width) * width),
@@ -155,9 +154,9 @@ class Track:
         )
 
 
-def chosen(choice: StyleChoice, probabilities: NDArray[Any]) -> StyleChoice:
+def chosen(choice: StyleChoice, probabilities: NDArray[Any], visible: float) -> StyleChoice:
     """The choice among the same options with other probabilities."""
-    return StyleChoice(choice.slot, int(np.argmax(probabilities)), probabilities)
+    return StyleChoice(choice.slot, int(np.argmax(probabilities)), probabilities, min(max(float(visible), 0.0), 1.0))
 
 
 def _width(params: FaceParams) -> float:

@@ -1,94 +1,414 @@
-"""Train the style heads: the discrete half of the encoder (CN109902767B [0050]-[0064]).
+"""Train the encoder E: shapes and styles from labelled faces (CN109902767B).
 
-    python -m train.encoder --checkpoint runs/regressor/last.pt --renders DIR --photos DIR --out DIR --minutes 5
+    python -m train.encoder --renders DIR --photos DIR --segmenter S.pt --imitator G.pt --out DIR --minutes 60 \\
+        --devices 2 --threads 1 --precision bf16-mixed
 
-Goes on from a checkpoint of :mod:`train.regressor`, whose trunk and description it shares and leaves as they are (in
-evaluation mode, so batch-norm statistics stay too): only the linear heads of the style slots learn, from the renders'
-true options and the evidence measured on photos. The whole network is written to ``--out``, and exported from there
-as both graphs."""
+E says p = (pc, pd) of a picture, the label is p' = (pc', pd'). With the decoder D, here the imitator, frozen, showing faces at
+rest and from the front, the loss is that of the method ([0056]-[0068]), the first two lines:
+
+    F1 = cross-entropy of pd and pd', per slot                                              formula 3    styles
+    F2 = || D(pc, pd') - D(pc', pd') ||                                                     formula 2    pixels
+    what pc moves of the head's surface, in mm^2 relative to answering the base face                     shape
+
+Labels come from renders, whose parameters are known; from ``--faces``, files of faces that players or :mod:`train.fit` made for
+photos ([0054], :mod:`train.face_files`); and from ``--styles``, what people saw on photos (:mod:`train.style_labels`).
+
+Renders and photos are in every batch. What photos add beyond the labels that they have: the colours that rules measure on them
+(:mod:`train.photo_styles`); agreement, where E is sure of one view of a photo it should say the same of another; and the parts
+of the face as the segmenter sees them. Seven of ten people are learnt from, the others measure when to stop, and set the
+temperatures of the probabilities at the end ([0069])."""
 
 from __future__ import annotations
 
+import hashlib
 import logging
-import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import cv2
+import numpy as np
+import numpy.typing as npt
 import torch
 import tyro
-from torch import Tensor
-from tqdm import tqdm
+from torch import Tensor, nn
+from torch.nn import functional
 
 from game.rig import Rig
-from train import checkpoint
-from train.data import Batches, BatchSize, PhotoShards, RenderShards, to_float
-from train.geometry import mirrored_landmarks
-from train.losses import evidence_loss, style_loss
-from train.networks import FaceNet
+from sdk.schema import REFERENCE, Schema
+from train import bisenet, checkpoint, encoder_network, imitator_network
+from train.data import Arrays, Batches, BatchSize, PhotoShards, RenderShards, Shards, to_float
+from train.encoder_network import Encoded, Encoder
+from train.face_files import UNKNOWN, read_faces
+from train.geometry import identity_metric, mirrored_landmarks
+from train.imitator_network import one_hot
+from train.loop import Loop, LoopOptions, Task
+from train.losses import style_loss
 from train.photo_styles import photo_evidence
+from train.style_labels import HIDDEN, read_styles
+
+log = logging.getLogger(__name__)
+
+LABELS = Path(__file__).with_name("labels") / "styles-lfw-train.csv"
+LEARNT_SHARE = 0.7
+"""Share of the people that are learnt from ([0069])."""
+RULED = ("skin", "hair_colour", "iris", "lip")
+"""Slots whose rules are believed on photos that nobody labelled: colours. On shapes the rules are hardly better than chance."""
+SURE = 0.8
+"""Probability from which an answer on one view of a photo teaches the other."""
+SMOOTHING = 0.05
+SHEET = 8
+SHORN = "bald"
+"""Hair that has no colour."""
 
 
 @dataclass(frozen=True)
-class Options:
+class Weights:
+    """Weights of the losses; 0 switches one off."""
+
+    styles: float = 1.0  # F1 on renders
+    pixels: float = 4.0  # lambda: root mean square of pixels in [0, 1], faces differ by .05
+    shape: float = 1.0
+    told: float = 2.0  # F1 on photos that people looked at: few, and what counts
+    visible: float = 0.3
+    rules: float = 0.3
+    agreement: float = 0.5
+    parts: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(LoopOptions):
     """Options of training; each is a flag of the command line."""
 
-    checkpoint: Path  # written by train.regressor
     renders: str  # folder or URL of aligned render shards
     photos: str  # folder or URL of aligned photo shards
-    out: Path  # where last.pt is written
+    styles: tuple[Path, ...] = (LABELS,)  # tables of styles that people saw on the photos
+    faces: tuple[Path, ...] = ()  # JSON lines of faces made for the photos, by players or train.fit
+    imitator: Path | None = None  # checkpoint of train.imitator, D (none: without F2)
+    segmenter: Path | None = None  # checkpoint of train.segmenter (none: without the loss of parts)
     photo_shards: str = "lfw-train-*.tar"  # which shards of --photos to train on
-    hold_out: int = 1  # this many last render shards are kept for benchmarks
-    minutes: float = 0.0  # time budget (0: use --steps)
-    steps: int = 500
-    batch_renders: int = 32
-    batch_photos: int = 32
-    photo_weight: float = 1.0  # of the photos' evidence beside the renders' cross-entropy
-    learning_rate: float = 1e-3
-    seed: int = 1
-    workers: int = 1
+    hold_out: int = 1  # this many last render shards are kept for measuring
+    measured: int = 400  # held-out renders that an evaluation measures
+    preset: str = "cpu"  # size of the network: tiny, cpu, gpu
+    batch_renders: int = 24  # per process
+    batch_photos: int = 24  # per process, even; half of them labelled ones
+    decoded: int = 3  # faces of which F2 compares the pictures, per process
+    learning_rate: float = 2e-3
+    weights: Weights = field(default_factory=Weights)
 
 
-def style_losses(network: FaceNet, batch: dict[str, Tensor], renders: int) -> dict[str, Tensor]:
-    """Cross-entropy on the renders, disagreement with the evidence on the photos."""
-    styles = network(to_float(batch["crop"])).styles
-    return {
-        "renders": style_loss({k: v[:renders] for k, v in styles.items()}, batch["style"], network.schema),
-        "photos": evidence_loss({k: v[renders:] for k, v in styles.items()}, batch["evidence"]),
-    }
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """What is known of photos. style: (N, slots) option numbers, HIDDEN or UNKNOWN; identity: (N, 244), and made: (N,) of which
+    it is known."""
+
+    style: npt.NDArray[np.int64]
+    identity: npt.NDArray[np.float32]
+    made: npt.NDArray[np.bool_]
+
+    @classmethod
+    def read(cls, photos: PhotoShards, styles: tuple[Path, ...], faces: tuple[Path, ...], schema: Schema) -> Labels:
+        """Of these photos, from tables of styles and files of faces; where several say something, the last. SchemaError names
+        file and line that do not fit."""
+        number = {str(key).rsplit("/", 1)[-1].lower(): k for k, key in enumerate(photos.arrays["key"])}
+        style = np.full((len(photos), len(schema.style)), UNKNOWN, np.int64)
+        identity, made = np.zeros((len(photos), len(schema.identity)), np.float32), np.zeros(len(photos), bool)
+        for path in styles:
+            for photo, options in read_styles(path, schema).items():
+                if (k := number.get(photo.lower())) is not None:
+                    style[k] = np.where(options == UNKNOWN, style[k], options)
+        for path in faces:
+            for face in read_faces(path, schema):
+                if (k := number.get(Path(face.photo).name.removesuffix(".jpg").lower())) is not None:
+                    style[k] = np.where(face.style == UNKNOWN, style[k], face.style)
+                    identity[k], made[k] = face.identity, True
+        return cls(style, identity, made)
+
+    def part(self, kept: npt.NDArray[np.bool_]) -> Labels:
+        """Of some of the photos."""
+        return Labels(self.style[kept], self.identity[kept], self.made[kept])
+
+
+class EncoderBatches(Batches):
+    """As :class:`train.data.Batches`; photos come with ``photo_style`` (P, slots), ``photo_identity`` (P, 244) and ``made``
+    (P,), and neighbours 2k and 2k + 1 are two views of one photo, every other of them one that has labels."""
+
+    labels: Labels
+
+    def _pair(self, first: int, rng: np.random.Generator) -> list[Arrays]:
+        if len(self._labelled) and rng.random() < 0.5:
+            first = int(rng.choice(self._labelled))
+        mirror = bool(rng.random() < 0.5)
+        return [self._photo(first, rng, mirror), self._photo(first, rng, bool(rng.random() < 0.5))]
+
+    def _photo(self, index: int, rng: np.random.Generator, mirror: bool) -> Arrays:
+        row = super()._photo(index, rng, mirror)
+        identity = self.labels.identity[index] * (self.identity_signs if row["mirrored"] else 1)
+        known = {"photo_style": self.labels.style[index], "photo_identity": identity.astype(np.float32)}
+        return {**row, **known, "made": np.bool_(self.labels.made[index])}
+
+    def know(self, labels: Labels) -> EncoderBatches:
+        """Take in what is known of the photos."""
+        self.labels = labels
+        self._labelled = np.flatnonzero((labels.style != UNKNOWN).any(1))
+        return self
+
+
+class EncoderTask(Task):
+    """The encoder and its losses."""
+
+    network: Encoder
+
+    def __init__(self, options: Options, schema: Schema = REFERENCE) -> None:
+        self.options, self.schema = options, schema
+        renders, photos = RenderShards(options.renders), PhotoShards(options.photos, options.photo_shards)
+        last = renders.held_out(options.hold_out)
+        self.renders, self.held_out = renders.part(~last), renders.part(last)
+        labels = Labels.read(photos, options.styles, options.faces, schema)
+        evidence = photo_evidence(photos, self.renders, options.out / "evidence.npy")
+        learnt = np.array([learns(str(person)) for person in photos.arrays["person"]])
+        self.photos, self.labels, self.evidence = photos.part(learnt), labels.part(learnt), evidence[learnt]
+        told = ~learnt & (labels.style != UNKNOWN).any(1)
+        self.held_out_photos, self.held_out_labels = photos.part(told), labels.part(told)
+        log.info("%s", ", ".join(f"{count} {name}" for name, count in self.fingerprint().items()))
+        self.network = encoder_network.build(options.preset, schema)
+        self.imitator = options.imitator and imitator_network.rebuild(checkpoint.load(options.imitator)).requires_grad_(False)
+        self.segmenter = options.segmenter and bisenet.rebuild(checkpoint.load(options.segmenter)).requires_grad_(False)
+        metric = identity_metric(Rig.load())
+        identity = self.renders.arrays["identity"].astype(np.float64)
+        self.metric = torch.from_numpy((metric / ((identity @ metric) * identity).sum(1).mean()).astype(np.float32))
+
+    def batches(self, rank: int, world: int) -> Batches:
+        size = BatchSize(self.options.batch_renders, self.options.batch_photos)
+        mirror = mirrored_landmarks(Rig.load())
+        arguments = (self.renders, self.photos, size, self.options.seed, mirror, self.evidence, rank, world)
+        return EncoderBatches(*arguments).know(self.labels)
+
+    def to(self, device: torch.device) -> None:
+        self.metric = self.metric.to(device)
+        for fixed in (self.imitator, self.segmenter):
+            if fixed is not None:
+                fixed.to(device)
+
+    def losses(self, module: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        renders, crops = self.options.batch_renders, to_float(batch["crop"])
+        said: Encoded = module(crops)
+        of_renders = {name: values[:renders] for name, values in said.styles.items()}
+        of_photos = {name: values[renders:] for name, values in said.styles.items()}
+        told, identity = batch["photo_style"], torch.cat([batch["identity"], batch["photo_identity"]])
+        known = torch.cat([torch.ones_like(batch["identity"][:, 0], dtype=torch.bool), batch["made"]])
+        every = torch.cat([seen_on_renders(batch["style"], self.schema), told])
+        losses = {
+            "styles": style_loss(of_renders, batch["style"], self.schema),
+            "shape": self.shape_error(said.identity[known], identity[known]).mean(),
+            "told": told_loss(of_photos, told),
+            "visible": visible_loss(said.visible, every),
+            "rules": rule_loss(of_photos, batch["evidence"], told),
+            "agreement": agreement_loss(of_photos, told),
+            "parts": self._parts_loss(said.parts[renders:], crops[renders:]),
+        }
+        if self.imitator is not None:
+            losses["pixels"] = self._pixel_loss(said, identity, known, torch.cat([batch["style"], told]))
+        weights = self.options.weights
+        loss = torch.stack([getattr(weights, name) * value for name, value in losses.items()]).sum()
+        return {**losses, "loss": loss}
+
+    def shape_error(self, said: Tensor, truth: Tensor) -> Tensor:
+        """(B,) mean squared displacement of the head's surface, relative to that of the base face."""
+        difference = said - truth
+        return ((difference @ self.metric) * difference).sum(1)
+
+    def _pixel_loss(self, said: Encoded, identity: Tensor, known: Tensor, style: Tensor) -> Tensor:
+        """F2 of [0062] on some of the faces whose parameters are known: root mean square of the pixels, per face. A slot that
+        nobody labelled is drawn as E says."""
+        rows = known.nonzero()[:, 0]
+        rows = rows[torch.linspace(0, len(rows) - 1, min(self.options.decoded, len(rows)), device=rows.device).long()]
+        chosen = torch.stack([values[rows].argmax(1) for values in said.styles.values()], 1)
+        options = one_hot(torch.where(style[rows] >= 0, style[rows], chosen), self.schema)
+        with self.autocast():
+            drawn = self.decode(said.identity[rows].clamp(-1, 1), options)
+            with torch.no_grad():
+                wanted = self.decode(identity[rows], options)
+        return (drawn.float() - wanted.float()).square().mean((1, 2, 3)).add(1e-8).sqrt().mean()
+
+    def decode(self, identity: Tensor, options: Tensor) -> Tensor:
+        """D: faces (B, 244) at rest, from the front, in styles (B, O) -> (B, 3, 256, 256)."""
+        rest = identity.new_zeros(len(identity), len(self.schema.expression))
+        return self.imitator(identity, rest, identity.new_zeros(len(identity), len(self.schema.pose)), options)  # type: ignore[misc]
+
+    def _parts_loss(self, logits: Tensor, crops: Tensor) -> Tensor:
+        """Cross-entropy with what the segmenter sees."""
+        if self.segmenter is None:
+            return 0.0 * logits.float().mean()
+        with torch.no_grad(), self.autocast():
+            seen = self.segmenter(crops).logits.float().softmax(1)
+        return functional.cross_entropy(logits.float(), functional.adaptive_avg_pool2d(seen, logits.shape[-2:]))
+
+    def description(self) -> dict[str, Any]:
+        return encoder_network.describe(self.network)
+
+    def fingerprint(self) -> dict[str, Any]:
+        told = (self.labels.style != UNKNOWN).any(1)
+        return {
+            "renders": len(self.renders),
+            "photos": len(self.photos),
+            "photos with styles told by eye": int(told.sum()),
+            "photos with made faces": int(self.labels.made.sum()),
+            "held-out photos with styles": len(self.held_out_photos),
+        }
+
+    def evaluate(self) -> dict[str, float]:
+        """On held-out renders and people: share of right answers, mean over slots, and identity as a share of the base face's
+        error."""
+        device = self.metric.device
+        chosen = np.linspace(0, len(self.held_out) - 1, min(self.options.measured, len(self.held_out))).astype(int)
+        answers = said_about(self.network, self.held_out, chosen, device)
+        truth = torch.from_numpy(self.held_out.arrays["identity"][chosen]).to(device)
+        identity = torch.cat([a.identity for a in answers]).float()
+        measures = {"identity": float(self.shape_error(identity, truth).mean().sqrt())}
+        of_renders = right_answers(answers, self.held_out.arrays["style"][chosen], self.schema)
+        measures["renders"] = float(np.mean(list(of_renders.values())))
+        if len(self.held_out_photos):
+            answers = said_about(self.network, self.held_out_photos, np.arange(len(self.held_out_photos)), device)
+            of_photos = right_answers(answers, self.held_out_labels.style, self.schema)
+            measures |= {"photos": float(np.mean(list(of_photos.values())))} | of_photos
+        return {"score": measures["renders"] + measures.get("photos", 0.0), **measures}
+
+    def sheet(self) -> npt.NDArray[np.uint8] | None:
+        """Photos, and below each its face at rest, at half size."""
+        if self.imitator is None:
+            return None
+        chosen = np.linspace(0, len(self.photos) - 1, min(SHEET, len(self.photos))).astype(int)
+        crops = np.stack([self.photos.picture(int(i)) for i in chosen])
+        said = self.network(to_float(torch.from_numpy(crops).to(self.metric.device)))
+        style = torch.stack([values.argmax(1) for values in said.styles.values()], 1)
+        drawn = self.decode(said.identity.clamp(-1, 1), one_hot(style, self.schema))
+        below = (255 * drawn.clamp(0, 1)).byte().permute(0, 2, 3, 1).cpu().numpy()
+        rows = np.vstack([np.hstack(list(crops)), np.hstack(list(below))])
+        return cv2.resize(rows, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+
+
+def learns(person: str) -> bool:
+    """Whether a person's photos are learnt from: LEARNT_SHARE of all, by name, whatever the collection."""
+    return int(hashlib.sha256(person.encode()).hexdigest()[:8], 16) < LEARNT_SHARE * 2**32
+
+
+def seen_on_renders(style: Tensor, schema: Schema) -> Tensor:
+    """Option numbers (B, slots), HIDDEN where a render does not show them: the colour of hair that is not there."""
+    names = [slot.name for slot in schema.style]
+    hair, colour = names.index("hair"), names.index("hair_colour")
+    bald = style[:, hair] == schema.style[hair].index(SHORN)
+    style = style.clone()
+    style[:, colour] = torch.where(bald, HIDDEN, style[:, colour])
+    return style
+
+
+def told_loss(logits: dict[str, Tensor], style: Tensor) -> Tensor:
+    """F1 on photos (formula 3): cross-entropy over the slots that somebody saw, labels smoothed, summed over slots."""
+    terms = []
+    for k, values in enumerate(logits.values()):
+        each = functional.cross_entropy(values, style[:, k].clamp_min(0), label_smoothing=SMOOTHING, reduction="none")
+        terms.append(_mean_of(each, style[:, k] >= 0))
+    return torch.stack(terms).sum()
+
+
+def visible_loss(logits: Tensor, style: Tensor) -> Tensor:
+    """Binary cross-entropy of whether slots (B, slots) can be seen, where somebody looked."""
+    each = functional.binary_cross_entropy_with_logits(logits, (style >= 0).float(), reduction="none")
+    return _mean_of(each, style != UNKNOWN)
+
+
+def rule_loss(logits: dict[str, Tensor], evidence: Tensor, style: Tensor) -> Tensor:
+    """-log of the probability of what was measured (:func:`train.losses.evidence_loss`), in the slots of RULED that nobody
+    looked at."""
+    columns = evidence.split([values.shape[1] for values in logits.values()], 1)
+    terms = []
+    for k, ((name, values), seen) in enumerate(zip(logits.items(), columns, strict=True)):
+        if name in RULED:
+            each = -(values.log_softmax(1) + seen.log()).logsumexp(1)
+            terms.append(_mean_of(each, style[:, k] == UNKNOWN))
+    return torch.stack(terms).sum()
+
+
+def agreement_loss(logits: dict[str, Tensor], style: Tensor) -> Tensor:
+    """Self-training on two views of each photo, neighbours: where one is answered with at least SURE, and nobody looked, that
+    answer is the label of the other."""
+    terms = []
+    for k, values in enumerate(logits.values()):
+        other = values.detach().unflatten(0, (-1, 2)).flip(1).flatten(0, 1).softmax(1)
+        sure, answer = other.max(1)
+        each = functional.cross_entropy(values, answer, reduction="none")
+        terms.append((each * ((sure >= SURE) & (style[:, k] == UNKNOWN))).mean())
+    return torch.stack(terms).sum()
+
+
+def _mean_of(values: Tensor, kept: Tensor) -> Tensor:
+    """Mean of some values, 0 of none."""
+    return (values * kept).sum() / kept.sum().clamp_min(1)
+
+
+def said_about(network: Encoder, shards: Shards, chosen: npt.NDArray[np.int_], device: torch.device) -> list[Encoded]:
+    """What E says about some pictures, in batches."""
+    answers = []
+    for part in np.array_split(chosen, -(-len(chosen) // 32)):
+        crops = np.stack([shards.picture(int(i)) for i in part])
+        answers.append(network(to_float(torch.from_numpy(crops).to(device))))
+    return answers
+
+
+def right_answers(answers: list[Encoded], style: npt.NDArray[np.int64], schema: Schema) -> dict[str, float]:
+    """Share of right answers per slot, of the slots that somebody saw."""
+    shares = {}
+    for k, slot in enumerate(schema.style):
+        said = torch.cat([a.styles[slot.name].argmax(1) for a in answers]).cpu().numpy()
+        if (seen := style[:, k] >= 0).any():
+            shares[slot.name] = float((said == style[:, k])[seen].mean())
+    return shares
+
+
+@torch.no_grad()
+def temperatures(task: EncoderTask, network: Encoder) -> Iterator[tuple[str, float]]:
+    """Per slot the factor of the temperature that makes held-out people's answers likeliest (Guo et al., "On calibration of
+    modern neural networks", ICML 2017); of slots that nobody labelled on photos, held-out renders' answers."""
+    device = task.metric.device
+    of_photos, of_renders = (
+        said_about(network, shards, np.arange(min(len(shards), 2000)), device) if len(shards) else []
+        for shards in (task.held_out_photos, task.held_out)
+    )
+    candidates = torch.logspace(-1, 1, 201, device=device)
+    for k, slot in enumerate(task.schema.style):
+        style, answers = task.held_out_labels.style[:, k], of_photos
+        if not (style >= 0).any():
+            style, answers = task.held_out.arrays["style"][:2000, k], of_renders
+        logits = torch.cat([a.styles[slot.name] for a in answers]).float()[style >= 0]
+        truth = torch.from_numpy(style[style >= 0]).to(device)
+        costs = torch.stack([functional.cross_entropy(logits / t, truth) for t in candidates])
+        yield slot.name, float(candidates[costs.argmin()])
+
+
+def calibrate(task: EncoderTask, path: Path) -> None:
+    """Put the temperatures into a checkpoint."""
+    state = checkpoint.load(path)
+    factors = dict(temperatures(task, encoder_network.rebuild(state).to(task.metric.device)))
+    log.info("temperatures: %s", ", ".join(f"{name} {value:.2f}" for name, value in factors.items()))
+    for kind in ("network", "average"):
+        state[kind]["temperature"] *= torch.tensor(list(factors.values()))
+    checkpoint.save(path, state)
+
+
+def training(options: Options) -> Loop:
+    """The run that the options describe, fresh or resumed."""
+    return Loop(options, lambda resumed: EncoderTask(options))
 
 
 def train(options: Options) -> Path:
-    """Train the style heads; returns the path of the checkpoint."""
-    torch.manual_seed(options.seed)
-    state = checkpoint.load(options.checkpoint)
-    network = checkpoint.rebuild(state).to(memory_format=torch.channels_last)
-    network.requires_grad_(False)
-    network.style_heads.requires_grad_(True)
-    renders, photos = RenderShards(options.renders), PhotoShards(options.photos, options.photo_shards)
-    renders = renders.part(~renders.held_out(options.hold_out))
-    evidence = photo_evidence(photos, renders, options.out / "evidence.npy")
-    size = BatchSize(options.batch_renders, options.batch_photos)
-    batches = Batches(renders, photos, size, options.seed, mirrored_landmarks(Rig.load()), evidence)
-    optimiser = torch.optim.AdamW(network.style_heads.parameters(), options.learning_rate, weight_decay=0.01)
-    average = checkpoint.MovingAverage(network, 0.99)
-    started = time.monotonic()
-    steps = 2**31 if options.minutes else options.steps
-    bar = tqdm(batches.loader(0, steps, options.workers), total=None if options.minutes else steps)
-    for step, batch in enumerate(bar):
-        spent = (time.monotonic() - started) / 60
-        if options.minutes and spent > options.minutes:
-            break
-        progress = spent / options.minutes if options.minutes else step / steps
-        for group in optimiser.param_groups:
-            group["lr"] = options.learning_rate * max(1 - progress, 0.01)
-        losses = style_losses(network, batch, options.batch_renders)
-        optimiser.zero_grad(set_to_none=True)
-        (losses["renders"] + options.photo_weight * losses["photos"]).backward()
-        optimiser.step()
-        average.update(network, step + 1)
-        bar.set_postfix_str(" ".join(f"{name} {value.item():.3f}" for name, value in losses.items()))
-    path = options.out / checkpoint.LAST
-    checkpoint.save(path, {**state, "network": network.state_dict(), "average": average.values})
+    """Train or resume, then calibrate; returns the path of the last checkpoint."""
+    loop = training(options)
+    path = loop.run()
+    if loop.progress >= 1 and loop.fabric.is_global_zero and isinstance(loop.task, EncoderTask):
+        calibrate(loop.task, path)
+    loop.fabric.barrier()
     return path
 
 

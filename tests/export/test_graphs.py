@@ -12,14 +12,15 @@ import pytest
 import torch
 from torch import nn
 
-from export import build_engines, parity, samples
+from export import build_engines, graphs, parity, samples
 from export.build_engines import Options, Profiles, build, choose, not_checked
-from export.graphs import RecogniserInHalf, graphs, mixed_graphs
+from export.graphs import RecogniserInHalf
 from export.half_safety import run_torch
 from export.onnx_files import FileError
 from sdk import contract
 from sdk.models import find_models
-from train import bisenet, checkpoint, light_cnn
+from train import bisenet, checkpoint, encoder_network, light_cnn
+from train.encoder_network import Encoder
 from train.networks import FaceNet, describe
 from train.networks import build as build_network
 
@@ -35,6 +36,20 @@ def network() -> FaceNet:
     return network
 
 
+@pytest.fixture(scope="module")
+def encoder() -> Encoder:
+    torch.manual_seed(0)
+    network = encoder_network.build("tiny").eval()
+    for head in (network.continuous, network.discrete, network.visible):
+        nn.init.normal_(head.weight, std=0.5)
+    return network
+
+
+@pytest.fixture(scope="module")
+def full(network: FaceNet, encoder: Encoder) -> dict[str, nn.Module]:
+    return {"regressor": graphs.regressor(network), "encoder": graphs.encoder(encoder)}
+
+
 def inputs(name: str) -> dict[str, np.ndarray]:
     """Noise for the crop, points all over it for landmarks."""
     rng = np.random.default_rng(0)
@@ -44,14 +59,17 @@ def inputs(name: str) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")  # torch's own exporter on newer Python releases
-def test_a_checkpoint_becomes_a_repository(network: FaceNet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_checkpoints_become_a_repository(
+    network: FaceNet, encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Both files of both graphs, each beside torch, with configurations, warm-up inputs and a report; `align` stays."""
-    path = tmp_path / "last.pt"
+    path, of_encoder = tmp_path / "last.pt", tmp_path / "encoder.pt"
     checkpoint.save(path, {"description": describe(network), "average": network.state_dict()})
+    checkpoint.save(of_encoder, {"description": encoder_network.describe(encoder), "average": encoder.state_dict()})
     monkeypatch.setattr(samples, "RENDERS", 2)
     repository = tmp_path / "models"
     shutil.copytree(find_models().root / "align/1", repository / "align/1")
-    report = build(Options(regressor=path, encoder=path, model_repository=repository, backend="onnxruntime"))
+    report = build(Options(regressor=path, encoder=of_encoder, model_repository=repository, backend="onnxruntime"))
     assert (repository / "schema.json").read_text() == network.schema.to_json()
     for name in ("regressor", "encoder"):
         assert {path.name for path in (repository / name / "1").iterdir()} == {"model.onnx", "model.fp16.onnx"}
@@ -89,13 +107,15 @@ def test_profiles_hold_what_triton_is_told() -> None:
         Profiles(encoder=(1, 8, 16))
 
 
-def test_mixed_precision_computes_the_same(network: FaceNet) -> None:
-    for name, graph in mixed_graphs(network).items():
-        full, half = run_torch(graphs(network)[name], inputs(name)), run_torch(graph, inputs(name))
-        measured = parity.differences(contract.models(network.schema)[name].output_names, full, half)
+def test_mixed_precision_computes_the_same(network: FaceNet, encoder: Encoder, full: dict[str, nn.Module]) -> None:
+    mixed = {"regressor": graphs.mixed_regressor(network), "encoder": graphs.mixed_encoder(encoder)}
+    for name, graph in mixed.items():
+        exact, half = run_torch(full[name], inputs(name)), run_torch(graph, inputs(name))
+        measured = parity.differences(contract.models(network.schema)[name].output_names, exact, half)
         assert all(one.passes for one in measured), parity.summary(measured)
         assert all(value.dtype == np.float32 for value in half)
-    assert next(network.trunk.parameters()).dtype == torch.float32, "the network itself is left as it was"
+    for one in (network, encoder):
+        assert all(p.dtype == torch.float32 for p in one.parameters()), "the networks themselves are left as they were"
 
 
 def test_a_recogniser_that_reaches_beyond_half_says_the_same_in_half() -> None:
@@ -113,13 +133,13 @@ def test_a_recogniser_that_reaches_beyond_half_says_the_same_in_half() -> None:
 
 
 @pytest.mark.parametrize("name", ["regressor", "encoder"])
-def test_outputs_have_the_contracts_shapes(network: FaceNet, name: str) -> None:
-    outputs = run_torch(graphs(network)[name], inputs(name))
+def test_outputs_have_the_contracts_shapes(network: FaceNet, full: dict[str, nn.Module], name: str) -> None:
+    outputs = run_torch(full[name], inputs(name))
     expected = contract.models(network.schema)[name].outputs
     assert [tuple(value.shape[1:]) for value in outputs] == [tensor.shape for tensor in expected]
 
 
-def test_values_stay_in_their_ranges(network: FaceNet) -> None:
+def test_values_stay_in_their_ranges(network: FaceNet, full: dict[str, nn.Module]) -> None:
     class Loud(nn.Module):
         """The network with every answer far outside its range."""
 
@@ -133,14 +153,17 @@ def test_values_stay_in_their_ranges(network: FaceNet) -> None:
             loud = {name: 50 * getattr(said, name) for name in ("identity_code", "expression", "log_sigma")}
             return said._replace(**loud)
 
-    models = graphs(Loud())  # type: ignore[arg-type]
-    identity, expression, _pose, *sigmas = map(torch.from_numpy, run_torch(models["regressor"], inputs("regressor")))
+    loud = graphs.regressor(Loud())  # type: ignore[arg-type]
+    identity, expression, _pose, *sigmas = map(torch.from_numpy, run_torch(loud, inputs("regressor")))
     assert identity.abs().max() <= 1
     assert expression.min() >= 0 and expression.max() <= 1
     assert all((sigma >= 0).all() and sigma.isfinite().all() for sigma in sigmas)
     assert sigmas[1].max() <= 0.5
-    for probabilities in run_torch(models["encoder"], inputs("encoder"))[:-1]:
+    *styles, visible, identity_of_encoder = run_torch(full["encoder"], inputs("encoder"))
+    for probabilities in styles:
         np.testing.assert_allclose(probabilities.sum(1), 1, rtol=1e-5)
+    assert visible.min() >= 0 and visible.max() <= 1
+    assert np.abs(identity_of_encoder).max() <= 1
 
 
 def test_the_shipped_files_keep_the_contract() -> None:

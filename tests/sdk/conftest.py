@@ -161,7 +161,7 @@ def tiny_head(model: contract.Model) -> onnx.ModelProto:
         name = tensor.name
         constants[f"{name}_weight"] = rng.normal(0, 0.3, (3 * 64, *tensor.shape)).astype(np.float32)
         nodes.append(node("MatMul", f"features {name}_weight", f"{name}_raw"))
-        if name.startswith("style_"):
+        if name in {contract.style_name(slot.name) for slot in REFERENCE.style}:
             nodes.append(node("Softmax", f"{name}_raw", name, axis=-1))
         elif name == "pose":
             constants["degrees"] = np.float32(20)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from export.graphs import graphs
+from export import graphs
 from export.onnx_files import compact_weights, export_graph, save
 from game.rig import Rig
 from sdk import contract
@@ -43,7 +43,7 @@ def trained(shards: dict[str, Path], rig: Rig) -> tuple[FaceNet, Geometry]:
 def test_the_network_comes_back(trained: tuple[FaceNet, Geometry], shards: dict[str, Path], tmp_path: Path) -> None:
     network, geometry = trained
     path = tmp_path / "models/regressor/1/model.onnx"
-    save(compact_weights(export_graph(graphs(network)["regressor"], contract.regressor())), path)
+    save(compact_weights(export_graph(graphs.regressor(network), contract.regressor())), path)
     (tmp_path / "models/schema.json").write_text(REFERENCE.to_json())
     folders = (shards["photos"], shards["renders"])
     options = restore.Options(folders, tmp_path / "runs", model_repository=tmp_path / "models", preset="tiny")

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from game.rig import Rig
-from train import checkpoint, encoder, regressor
+from train import checkpoint, regressor
 from train.data import Batches, BatchSize, PhotoShards, RenderShards, ShardError, drawn
 from train.geometry import mirrored_landmarks
 from train.losses import Weights
@@ -118,19 +118,6 @@ def test_resumes_with_identical_weights(method: regressor.Options, tmp_path: Pat
     for kind in ("network", "average"):
         for name, value in whole[kind].items():
             torch.testing.assert_close(parts[kind][name], value, rtol=0, atol=0, msg=name)
-
-
-def test_encoder_changes_style_heads_only(shards: dict[str, Path], options: regressor.Options, tmp_path: Path) -> None:
-    first = regressor.train(replace(options, steps=2))
-    second = encoder.train(
-        encoder.Options(
-            checkpoint=first, renders=shards["renders"], photos=shards["photos"], out=tmp_path / "encoder",
-            photo_shards="people-*.tar", steps=3, batch_renders=8, batch_photos=4, workers=0,
-        )
-    )  # fmt: skip
-    before, after = checkpoint.load(first)["average"], checkpoint.load(second)["average"]
-    changed = {name.split(".")[0] for name, value in before.items() if not torch.equal(value, after[name])}
-    assert changed == {"style_heads"}
 
 
 def test_a_folder_without_shards_is_named(tmp_path: Path) -> None:

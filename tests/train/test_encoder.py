@@ -1,0 +1,175 @@
+"""The encoder: what it is told, what it learns from it, and that it goes on as if it had never stopped."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from sdk.errors import SchemaError
+from sdk.schema import REFERENCE
+from train import checkpoint, encoder, encoder_network
+from train.data import PhotoShards
+from train.encoder import Labels, Options
+from train.face_files import UNKNOWN, MadeFace
+from train.style_labels import HIDDEN
+
+SLOTS = [slot.name for slot in REFERENCE.style]
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> dict[str, Path]:
+    """A table of styles, and a file of faces made for photos."""
+    styles = tmp_path / "styles.csv"
+    rows = [f"person_{k}_0000,{'curly' if k % 2 else ''},{'thick' if k % 2 else 'thin'}" for k in range(5)]
+    styles.write_text("\n".join(["photo,hair,brow", *rows]) + "\n")
+    made = MadeFace(
+        "person_1_0001.jpg", np.full(len(REFERENCE.identity), 0.25, np.float32), np.zeros(len(REFERENCE.expression), np.float32),
+        np.zeros(len(REFERENCE.pose), np.float32), np.full(len(REFERENCE.style), UNKNOWN),
+    )  # fmt: skip
+    faces = tmp_path / "faces.jsonl"
+    faces.write_text(made.line() + "\n")
+    return {"styles": styles, "faces": faces}
+
+
+@pytest.fixture
+def options(shards: dict[str, Path], fixed_networks: dict[str, Path], files: dict[str, Path], tmp_path: Path) -> Options:
+    return Options(
+        renders=str(shards["renders"]), photos=str(shards["photos"]), styles=(files["styles"],), faces=(files["faces"],),
+        imitator=fixed_networks["imitator"], segmenter=fixed_networks["segmenter"], out=tmp_path / "run",
+        photo_shards="people-*.tar", preset="tiny", steps=4, batch_renders=4, batch_photos=4, decoded=2, measured=8, warm_up=2,
+        workers=0, log_every=1,
+    )  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def all_but_one_learn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the five people the last one is held out."""
+    monkeypatch.setattr(encoder, "learns", lambda person: person != "person_4")
+
+
+def test_it_has_the_structure_of_the_method() -> None:
+    network = encoder_network.build("tiny")
+    convolutions = [m for m in network.blocks.modules() if isinstance(m, torch.nn.Conv2d)]
+    assert len(convolutions) == 16, "VGG19 has sixteen"
+    assert len(network.residuals) == 3
+    said = network(torch.rand(2, 3, 256, 256))
+    assert said.identity.shape == (2, 244)
+    assert {name: values.shape[1] for name, values in said.styles.items()} == {s.name: len(s.options) for s in REFERENCE.style}
+
+
+def test_photos_get_their_labels(shards: dict[str, Path], files: dict[str, Path]) -> None:
+    photos = PhotoShards(shards["photos"], "people-*.tar")
+    labels = Labels.read(photos, (files["styles"],), (files["faces"],), REFERENCE)
+    keys = [str(key) for key in photos.arrays["key"]]
+    hair, brow, skin = (SLOTS.index(name) for name in ("hair", "brow", "skin"))
+    first = labels.style[keys.index("person_1_0000")]
+    assert (first[hair], first[brow]) == (REFERENCE.slot("hair").index("curly"), REFERENCE.slot("brow").index("thick"))
+    assert first[skin] == UNKNOWN
+    assert labels.style[keys.index("person_0_0000"), hair] == HIDDEN
+    assert labels.made.sum() == 1 and labels.identity[keys.index("person_1_0001")] == pytest.approx(0.25)
+
+
+def test_a_line_that_does_not_fit_is_named(shards: dict[str, Path], tmp_path: Path) -> None:
+    (tmp_path / "odd.csv").write_text("photo,hair\nperson_0_0000,mohawk\n")
+    with pytest.raises(SchemaError, match=r"odd\.csv, line 2: .*mohawk"):
+        Labels.read(PhotoShards(shards["photos"], "people-*.tar"), (tmp_path / "odd.csv",), (), REFERENCE)
+
+
+def test_half_of_the_photos_are_labelled_ones_and_mirrored_faces_are_mirrored(options: Options) -> None:
+    task = encoder.EncoderTask(options)
+    batches = task.batches(0, 1)
+    signs = torch.from_numpy(batches.identity_signs)
+    seen = 0
+    for step in range(12):
+        batch = batches[step]
+        assert torch.equal(batch["photo"][0::2], batch["photo"][1::2]), "two views of one photo"
+        for k in batch["made"].nonzero()[:, 0]:
+            wanted = 0.25 * (signs if batch["mirrored"][k] else torch.ones_like(signs))
+            torch.testing.assert_close(batch["photo_identity"][k], wanted.float())
+            seen += 1
+    assert seen
+
+
+def test_losses_count_what_is_known_only() -> None:
+    logits = {name: torch.randn(4, len(REFERENCE.slot(name).options), requires_grad=True) for name in SLOTS}
+    nothing = torch.full((4, len(SLOTS)), UNKNOWN)
+    assert encoder.told_loss(logits, nothing) == 0
+    assert encoder.visible_loss(torch.randn(4, len(SLOTS)), nothing) == 0
+    style = nothing.clone()
+    style[1, 0], style[2, 0] = 3, HIDDEN
+    expected = functional.cross_entropy(logits["hair"][1:2], torch.tensor([3]), label_smoothing=encoder.SMOOTHING)
+    torch.testing.assert_close(encoder.told_loss(logits, style), expected)
+    visible = torch.zeros(4, len(SLOTS))
+    visible[1, 0], visible[2, 0] = 20, -20
+    assert encoder.visible_loss(visible, style) < 1e-6
+
+
+def test_sure_answers_teach_the_other_view() -> None:
+    logits = {name: torch.zeros(2, len(REFERENCE.slot(name).options)) for name in SLOTS}
+    logits["hair"][0, 4] = 20
+    logits["hair"].requires_grad_()
+    told = torch.full((2, len(SLOTS)), UNKNOWN)
+    encoder.agreement_loss(logits, told).backward()
+    gradient = logits["hair"].grad
+    assert gradient is not None and gradient[0].abs().max() < 1e-6, "who is sure learns nothing from who is not"
+    assert gradient[1, 4] < 0
+    told[1, 0] = 2
+    assert encoder.agreement_loss(logits, told) == 0, "what somebody saw needs no guess"
+
+
+def test_colours_of_hair_that_is_not_there_are_hidden() -> None:
+    style = torch.zeros(2, len(SLOTS), dtype=torch.long)
+    style[0, SLOTS.index("hair")] = REFERENCE.slot("hair").index("bald")
+    style[1, SLOTS.index("hair")] = REFERENCE.slot("hair").index("bob")
+    assert encoder.seen_on_renders(style, REFERENCE)[:, SLOTS.index("hair_colour")].tolist() == [HIDDEN, 0]
+
+
+def test_every_loss_reaches_the_network_and_it_learns(options: Options) -> None:
+    torch.manual_seed(0)
+    loop = encoder.training(replace(options, steps=25, learning_rate=3e-3))
+    batch = loop.task.batches(0, 1)[0]
+    first = {name: float(value) for name, value in loop.learn([batch]).items()}
+    for _ in range(20):
+        last = loop.learn([batch])
+    assert set(first) == {"styles", "pixels", "shape", "told", "visible", "rules", "agreement", "parts", "loss"}
+    for name in ("styles", "shape", "told", "visible", "parts"):
+        assert last[name] < first[name], name
+
+
+def test_it_resumes_as_if_it_had_never_stopped_and_is_calibrated(options: Options) -> None:
+    whole = encoder.train(options)
+    part = replace(options, out=options.out.with_name("part"), stop_after=2)
+    encoder.train(part)
+    resumed = encoder.train(replace(part, stop_after=0))
+    expected, found = (checkpoint.load(path)["average"] for path in (whole, resumed))
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, msg=name)
+    network = encoder_network.rebuild(checkpoint.load(whole))
+    assert (network.temperature != 1).any()
+
+
+def test_temperatures_make_doubt_as_large_as_error(options: Options) -> None:
+    """Answers that are ten times too sure get a temperature of about ten."""
+    task = encoder.EncoderTask(options)
+
+    class Shouting(torch.nn.Module):
+        def forward(self, crop: torch.Tensor) -> encoder_network.Encoded:
+            styles = {s.name: 10 * torch.nn.functional.one_hot(torch.zeros(len(crop), dtype=torch.long), len(s.options)).float()
+                      for s in REFERENCE.style}  # fmt: skip
+            return encoder_network.Encoded(torch.zeros(len(crop), 244), styles, torch.zeros(len(crop), 7), torch.zeros(len(crop)))
+
+    task.held_out_photos = task.photos.part(np.zeros(len(task.photos), bool))
+    task.held_out_labels = task.labels.part(np.zeros(len(task.photos), bool))
+    task.held_out.arrays["style"][:, SLOTS.index("lip")] = [0, 0, 0, 0, 0, 0, 0, 1]
+    found = dict(encoder.temperatures(task, Shouting()))  # type: ignore[arg-type]
+    assert found["lip"] == pytest.approx(10 / np.log(7 * 5), rel=0.05), "7 of 8 right among 6 options"
+
+
+def test_another_checkpoint_is_refused(fixed_networks: dict[str, Path]) -> None:
+    with pytest.raises(ValueError, match=r"no checkpoint of train\.encoder"):
+        encoder_network.rebuild(checkpoint.load(fixed_networks["imitator"]))

@@ -1,0 +1,130 @@
+"""The encoder E of CN109902767B: an aligned crop in, the face's continuous parameters and its styles out ([0050]-[0052]).
+
+    crop -> VGG19's sixteen convolutions in five blocks -> 3 residual blocks -> g(x)
+         -> pc = f_1(g(x)): the 244 identity sliders                            formula 1
+         -> pd = f_2(g(x)): one softmax per style slot
+
+VGG19 is that of Simonyan and Zisserman, "Very deep convolutional networks" (ICLR 2015): 3x3 convolutions, two blocks of two
+and three of four, halved by max pooling after each. Batch norm follows each convolution, without which it does not learn from
+scratch. The narrow presets have its depth and a fraction of its channels.
+
+Beyond the method: E says of every slot whether it can be seen at all (hair under a hat). A temperature per slot, found on
+held-out people, makes the probabilities as right as often as they say. And in training the fourth block tells the parts of the
+face as well (:mod:`train.bisenet` knows them): styles are a matter of which pixels are hair, and that is learnt from every
+photo, labelled or not."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from sdk.schema import REFERENCE, Schema
+from train.face_parts import PARTS
+from train.layers import Residual, convolution, dense
+from train.presets import named, restored
+
+DEPTHS = (2, 2, 4, 4, 4)
+"""Convolutions of VGG19's blocks."""
+RESIDUALS = 3
+"""Residual blocks behind them."""
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Size of a network. ``size``: side in pixels at which it looks at the crop, a multiple of 32; ``widths``: channels of the
+    five blocks; ``hidden``: numbers of g(x)."""
+
+    size: int
+    widths: tuple[int, int, int, int, int]
+    hidden: int
+    dropout: float
+
+
+PRESETS: dict[str, Preset] = {
+    "tiny": Preset(64, (8, 8, 16, 16, 16), 32, 0.0),  # tests
+    "cpu": Preset(160, (16, 32, 64, 128, 160), 256, 0.3),  # an hour on two cores
+    "gpu": Preset(256, (64, 128, 256, 512, 512), 1024, 0.5),  # the channels of VGG19
+}
+
+
+class Encoded(NamedTuple):
+    """What E says about B crops. identity: (B, 244) sliders, meant for [-1, 1], not clipped. styles: logits (B, n) per slot,
+    divided by the slot's temperature. visible: (B, slots) logits. parts: (B, parts, S/8, S/8) logits of the face's parts."""
+
+    identity: Tensor
+    styles: dict[str, Tensor]
+    visible: Tensor
+    parts: Tensor
+
+
+class Encoder(nn.Module):
+    """The network."""
+
+    temperature: Tensor
+
+    def __init__(self, preset: Preset, schema: Schema = REFERENCE) -> None:
+        super().__init__()
+        self.preset, self.schema = preset, schema
+        self.options = [len(slot.options) for slot in schema.style]
+        before = (3, *preset.widths[:-1])
+        self.blocks = nn.ModuleList(
+            nn.Sequential(*(convolution(inputs if k == 0 else width, width, 3) for k in range(depth)))
+            for inputs, width, depth in zip(before, preset.widths, DEPTHS, strict=True)
+        )
+        deep = preset.widths[-1]
+        self.residuals = nn.Sequential(*(Residual(deep, deep, 1) for _ in range(RESIDUALS)))
+        side = preset.size // 2 ** len(DEPTHS)
+        self.features = dense(deep * side**2, preset.hidden)
+        self.dropout = nn.Dropout(preset.dropout)
+        self.continuous = nn.Linear(preset.hidden, len(schema.identity))
+        self.discrete = nn.Linear(preset.hidden, sum(self.options))
+        self.visible = nn.Linear(preset.hidden, len(schema.style))
+        self.parts = nn.Conv2d(preset.widths[3], len(PARTS), 1)
+        for head in (self.continuous, self.discrete, self.visible):
+            nn.init.normal_(head.weight, std=0.1 * preset.hidden**-0.5)
+            nn.init.zeros_(head.bias)
+        self.register_buffer("temperature", torch.ones(len(self.options)))
+
+    def forward(self, crop: Tensor) -> Encoded:
+        """crop: (B, 3, 256, 256) float32 RGB in [0, 1]."""
+        size = self.preset.size
+        x = functional.interpolate(crop - 0.5, size=(size, size), mode="bilinear", align_corners=False, antialias=False)
+        for number, block in enumerate(self.blocks):
+            x = block(x)
+            if number == 3:
+                parts = self.parts(x)
+            x = functional.max_pool2d(x, 2)
+        x = self.residuals(x).flatten(1)
+        with torch.autocast(crop.device.type, enabled=False):
+            x = self.dropout(self.features(x.float()))
+            logits = self.discrete(x).split(self.options, 1)
+            styles = {
+                slot.name: values / self.temperature[k]
+                for k, (slot, values) in enumerate(zip(self.schema.style, logits, strict=True))
+            }
+            return Encoded(self.continuous(x), styles, self.visible(x), parts)
+
+
+def build(preset: str, schema: Schema = REFERENCE) -> Encoder:
+    """A fresh network of a named preset; :class:`ValueError` names the presets there are."""
+    return Encoder(named(PRESETS, preset), schema)
+
+
+def describe(network: Encoder) -> dict[str, Any]:
+    """What a checkpoint holds so that the network can be built again."""
+    return {"encoder": asdict(network.preset), "schema": network.schema.to_json()}
+
+
+def rebuild(state: dict[str, Any]) -> Encoder:
+    """The network of a checkpoint of :mod:`train.encoder`, with the moving average of its weights, in evaluation mode.
+    ValueError where the checkpoint is of another network."""
+    description = state["description"]
+    if "encoder" not in description:
+        raise ValueError("this is no checkpoint of train.encoder")
+    network = Encoder(restored(Preset, description["encoder"]), Schema.from_json(description["schema"]))
+    network.load_state_dict(state["average"])
+    return network.eval()
