@@ -154,14 +154,15 @@ def export(options: Options) -> dict[str, tuple[Any, Any]]:
     for name, path in checkpoints.items():
         state = checkpoint.load(path)
         if name == "regressor":
-            network = checkpoint.rebuild(state)
-            found[name] = (graphs.regressor(network), graphs.mixed_regressor(network))
+            regressor = checkpoint.rebuild(state)
+            found[name] = (graphs.regressor(regressor), graphs.mixed_regressor(regressor))
         else:
-            network = encoder_network.rebuild(state)
-            found[name] = (graphs.encoder(network), graphs.mixed_encoder(network))
-        models |= contract.models(network.schema)
+            encoder = encoder_network.rebuild(state)
+            found[name] = (graphs.encoder(encoder), graphs.mixed_encoder(encoder))
+        schema = Schema.from_json(state["description"]["schema"])
+        models |= contract.models(schema)
         options.model_repository.mkdir(parents=True, exist_ok=True)
-        (options.model_repository / SCHEMA_FILE).write_text(network.schema.to_json(), encoding="utf-8")
+        (options.model_repository / SCHEMA_FILE).write_text(schema.to_json(), encoding="utf-8")
     for name, (full, half) in found.items():
         log.info("%s: exporting ...", name)
         save(compact_weights(export_graph(full, models[name])), options.folder(name) / MODEL_FILE)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from benchmarks.likeness import at_rest, baselines, identification
+from benchmarks.likeness import Options, Subject, at_rest, baselines, drawn_as, identification, made_elsewhere
 from benchmarks.measures import PortraitPoints, calibration, icc, laid_over
 from game.sampling import sample_character
+from sdk.schema import REFERENCE
+from train.face_files import UNKNOWN, MadeFace
 
 
 def test_icc_is_one_for_agreement_and_ignores_a_constant() -> None:
@@ -62,6 +67,35 @@ def test_likeness_finds_ones_own_photo() -> None:
     chance = identification(*noise, 100)
     assert chance["own before another"] == pytest.approx(0.5, abs=0.04)
     assert chance["among the first 10"] == pytest.approx(0.1, abs=0.04)
+
+
+def test_some_characters_look_for_their_photo_among_those_of_all() -> None:
+    rng = np.random.default_rng(6)
+    photos, people = rng.normal(size=(120, 16)), np.array([7, 80, 33])
+    photos /= np.linalg.norm(photos, axis=1, keepdims=True)
+    near = photos[people] + 0.1 * rng.normal(size=(3, 16))
+    some, every = identification(near, photos, 100, people=people), identification(photos, photos, 100)
+    assert every["first"] == 1 and some["among the first 10"] == 1
+    rolled = identification(near, photos, 100, people=np.roll(people, 1))
+    assert rolled["among the first 10"] < 1 and rolled["similarity"] < some["similarity"]
+
+
+def test_faces_made_elsewhere_are_those_of_the_same_photos(tmp_path: Path) -> None:
+    own = sample_character(np.random.default_rng(0))
+    subject = Subject("train/Ada_0001", np.zeros((8, 8, 3)), np.zeros((468, 3)), own, 0.1)
+    style = np.full(len(REFERENCE.style), UNKNOWN)
+    style[0] = 4
+    zero = (np.zeros(len(REFERENCE.expression), np.float32), np.zeros(len(REFERENCE.pose), np.float32))
+    face = MadeFace("Ada_0001.jpg", np.full(len(REFERENCE.identity), 0.5, np.float32), *zero, style, 3.0)
+    (tmp_path / "fit.jsonl").write_text(face.line() + "\n")
+    options = Options(Path("photos.tar"), Path("judge.onnx"), made=(f"fit={tmp_path / 'fit.jsonl'}",))
+    found = made_elsewhere(options, [subject])["fit"]["train/Ada_0001"]
+    drawn = drawn_as(found, own)
+    assert (drawn.style["hair"], drawn.style["brow"]) == (4, own.style["brow"]) and drawn.identity[0] == 0.5
+    with pytest.raises(ValueError, match="NAME=FILE"):
+        made_elsewhere(replace(options, made=("fit",)), [subject])
+    with pytest.raises(ValueError, match="none of its faces"):
+        made_elsewhere(options, [replace(subject, key="Bob_0001")])
 
 
 def test_who_always_shows_the_same_face_is_at_chance() -> None:

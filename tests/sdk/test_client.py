@@ -106,6 +106,8 @@ def test_tensors_reach_the_right_fields(client, portrait, tiny_models):
         choice, probabilities = params.style[slot.name], outputs["encoder"][f"style_{slot.name}"][0]
         np.testing.assert_allclose(choice.probabilities, probabilities, atol=1e-4)
         assert choice.index == probabilities.argmax()
+    visible = outputs["encoder"][contract.STYLE_VISIBLE][0]
+    np.testing.assert_allclose([params.style[slot.name].visible for slot in client.schema.style], visible, atol=1e-4)
     np.testing.assert_allclose(params.face.landmarks[:, :2], outputs["align"]["landmarks"][0, :, :2] + 192, atol=0.01)
     assert set(params.timings) >= {"decode", "letterbox", "align", "regressor", "encoder", "total"}
     assert params.timings["total"] >= sum(v for k, v in params.timings.items() if k != "total")

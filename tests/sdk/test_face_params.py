@@ -29,7 +29,7 @@ def make(seed: int = 0) -> FaceParams:
     choices = []
     for slot in REFERENCE.style:
         probabilities = rng.dirichlet(np.ones(len(slot.options)))
-        choices.append(StyleChoice(slot, int(probabilities.argmax()), probabilities))
+        choices.append(StyleChoice(slot, int(probabilities.argmax()), probabilities, round(rng.random(), 4)))
     return FaceParams(
         identity=parameters(REFERENCE.identity, -1, 1),
         expression=parameters(REFERENCE.expression, 0, 1),
@@ -86,6 +86,9 @@ def test_styles():
         StyleChoice(slot, 4, np.ones(3))
     with pytest.raises(SchemaError, match="no option number 10"):
         StyleChoice(slot, 10, probabilities)
+    with pytest.raises(SchemaError, match=r"visible is a probability, not -0\.5"):
+        StyleChoice(slot, 4, probabilities, -0.5)
+    assert choice.visible == 1 and choice != StyleChoice(slot, 4, probabilities, 0.5)
 
 
 def test_nothing_can_be_changed():
@@ -187,6 +190,7 @@ def put(path: str, value: object, fields: dict) -> None:
         ("pose/yaw", 200, r"pose\.yaw is 200"),
         ("sigma/pose/yaw", -1, r"sigma\.pose\.yaw is -1"),
         ("style/hair/option", "mohawk", "no option 'mohawk'"),
+        ("style/hair/visible", 1.5, r"style\.hair\.visible is 1\.5; it must lie in \[0, 1\]"),
         ("style/hair/option", 3, r"style\.hair\.option must be a string"),
         ("style/hair/probabilities/bald", 1.0, r"style\.hair\.probabilities sum to"),
         ("style/hat", {}, "style has an unknown field 'hat'"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,9 @@ from sdk.stream import Track
 
 
 def face(
-    identity: Any = 0.0, expression: Any = 0.0, pose: Any = 0.0, sigma: Any = 0.1, hair: int = 2, left: float = 100.0
-) -> FaceParams:
+    identity: Any = 0.0, expression: Any = 0.0, pose: Any = 0.0, sigma: Any = 0.1, hair: int = 2, left: float = 100.0,
+    visible: float = 1.0,
+) -> FaceParams:  # fmt: skip
     """A face with these values; scalars are for all parameters."""
     schema = sdk.REFERENCE
 
@@ -31,7 +33,7 @@ def face(
         index = hair if slot.name == "hair" else 0
         probabilities = np.full(len(slot.options), 0.3 / (len(slot.options) - 1))
         probabilities[index] = 0.7
-        choices.append(StyleChoice(slot, index, probabilities))
+        choices.append(StyleChoice(slot, index, probabilities, visible))
     landmarks = np.full((LANDMARKS, 3), left)
     return FaceParams(
         identity=parameters(schema.identity, identity),
@@ -114,6 +116,12 @@ def test_a_flickering_style_settles() -> None:
     assert all(abs(choice.probabilities.sum() - 1) < 1e-5 for choice in hair)
 
 
+def test_hair_that_comes_out_of_a_hat_is_seen_more_and_more() -> None:
+    track = Track(Smoothing(identity=0.5))
+    visible = [track.update(face(visible=float(frame >= 30)), frame / 30).style["hair"].visible for frame in range(90)]
+    assert visible[29] == 0 and all(a <= b for a, b in pairwise(visible)) and visible[-1] > 0.9
+
+
 def test_frames_must_come_in_order() -> None:
     track = Track()
     track.update(face(), 1.0)
@@ -174,6 +182,15 @@ def test_fusing_weighs_by_uncertainty() -> None:
     assert (fused.expression, fused.face) == (sure.expression, sure.face)
     assert fused == sdk.fuse([unsure, sure]) and sdk.fuse([sure]) is sure
     assert fused.style["hair"].probabilities[[2, 4]] == pytest.approx([0.365, 0.365])
+
+
+def test_a_photo_with_a_hat_does_not_say_which_hair() -> None:
+    with_hat, without = face(hair=4, visible=0.0), face(hair=2)
+    for photos in ([with_hat, without], [without, with_hat]):
+        hair = sdk.fuse(photos).style["hair"]
+        assert (hair.index, hair.visible) == (2, 1.0)
+        np.testing.assert_allclose(hair.probabilities, without.style["hair"].probabilities, atol=2e-3)
+    assert sdk.fuse([with_hat, face(hair=4, visible=0.25)]).style["hair"].visible == 0.25
 
 
 def test_photos_that_agree_make_sure_and_photos_that_do_not_do_not() -> None:
