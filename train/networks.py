@@ -1,8 +1,5 @@
-"""The face network: an aligned crop in, landmarks, parameters, their uncertainty and styles out.
-
-One network serves both methods: its parameter heads are the regressor R of CN112200236A ([0084]-[0086]: identity,
-action units, head angles from image features) and its style heads the two-headed encoder of CN109902767B
-([0050]-[0052]: continuous parameters, and one-hot styles).
+"""The face network: an aligned crop in, landmarks, parameters and their uncertainty out. It is the regressor R of CN112200236A
+([0084]-[0086]: identity, action units, head angles from image features), with the fixed networks that see for it.
 
     crop -> F_seg, fixed -> f_gb, T            y' = R(f_gb, T), [0086]
          -> F_reg, fixed -> who it is
@@ -10,7 +7,7 @@ action units, head angles from image features) and its style heads the two-heade
          -> overview (B, D), from the coarse grids and f_gb -> first landmarks, weighed against FaceMesh's
          -> close look: features of a fine map, read where the anchor landmarks are thought to be
          -> description (B, D) -> landmark code -> parameters -> log standard deviations
-                               -> styles       identity <- who it is
+                                                identity <- who it is
 
 Beyond the method: R sees the crop too, not only what a segmenter keeps of it, and the landmarks that FaceMesh found when it was
 aligned. Between features and parameters stand *dense
@@ -104,8 +101,7 @@ class Predictions(NamedTuple):
     landmark_code: (B, L) whitened coefficients of the dense landmarks; first_code: the same before the close look.
     identity_code: (B, K) whitened coefficients of the identity sliders. expression: (B, 23), meant for [0,
     1], not clipped. pose: (B, 2) pitch and yaw, gaze: (B, 2) pitch and yaw, in units of 30 degrees. log_sigma: (B, K
-    + 23 + 2) natural logarithm of the standard deviations of identity_code, expression and pose. styles: logits (B,
-    n) per slot."""
+    + 23 + 2) natural logarithm of the standard deviations of identity_code, expression and pose."""
 
     landmark_code: Tensor
     first_code: Tensor
@@ -114,13 +110,11 @@ class Predictions(NamedTuple):
     pose: Tensor
     gaze: Tensor
     log_sigma: Tensor
-    styles: dict[str, Tensor]
 
     def split(self, count: int) -> tuple[Predictions, Predictions]:
         """The first ``count`` of the batch, and the rest."""
-        first, second = zip(*((value[:count], value[count:]) for value in self[:-1]), strict=True)
-        styles = [{name: value[part] for name, value in self.styles.items()} for part in (slice(count), slice(count, None))]
-        return Predictions(*first, styles[0]), Predictions(*second, styles[1])
+        first, second = zip(*((value[:count], value[count:]) for value in self), strict=True)
+        return Predictions(*first), Predictions(*second)
 
 
 class Spaces(nn.Module):
@@ -232,8 +226,7 @@ def read_at(features: Tensor, points: Tensor) -> Tensor:
 
 
 class FaceNet(nn.Module):
-    """The whole network. ``forward`` gives :class:`Predictions`; :mod:`export.graphs` makes the two served graphs of
-    it.
+    """The whole network. ``forward`` gives :class:`Predictions`; :mod:`export.graphs` makes the served graph of it.
 
     Coarse grids tell where landmarks are to within 2 px of 256, too little for lids and lips, and FaceMesh is better on photos
     but falls short of the wide expressions of renders. The network weighs the two, and looks again: it reads fine features where
@@ -272,7 +265,6 @@ class FaceNet(nn.Module):
         self.likeness = Likeness(preset) if recogniser else None
         self.sigma_head = nn.Linear(preset.hidden, sum(self.sizes[:3]))
         nn.init.constant_(self.sigma_head.bias, -1.0)
-        self.style_heads = nn.ModuleDict({slot.name: nn.Linear(preset.description, len(slot.options)) for slot in schema.style})
 
     def train(self, mode: bool = True) -> FaceNet:
         """As of any module, but the fixed networks stay in evaluation mode."""
@@ -328,8 +320,7 @@ class FaceNet(nn.Module):
             identity = identity + self.likeness(embedding.float(), identity)
         # Uncertainty reads the features but does not shape them: its likelihood would trade the means for itself.
         log_sigma = self.sigma_head(hidden.detach())
-        styles = {name: head(description) for name, head in self.style_heads.items()}
-        return Predictions(landmark_code, first_code, identity, expression, pose, gaze, log_sigma, styles)
+        return Predictions(landmark_code, first_code, identity, expression, pose, gaze, log_sigma)
 
 
 def build(

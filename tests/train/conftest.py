@@ -16,7 +16,7 @@ import torch
 from game.camera import Camera
 from game.rig import Rig
 from sdk.schema import REFERENCE
-from train import bisenet, checkpoint, imitator_network, light_cnn
+from train import bisenet, checkpoint, encoder_network, imitator_network, light_cnn
 
 
 @pytest.fixture(autouse=True)
@@ -108,11 +108,12 @@ def shards(tmp_path_factory: pytest.TempPathFactory, rig: Rig) -> dict[str, Path
 
 @pytest.fixture(scope="session")
 def fixed_networks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Checkpoints of untrained networks by the name of the option that takes them: segmenter, recogniser, imitator."""
+    """Checkpoints of untrained networks by the name of the option that takes them: segmenter, recogniser, imitator, encoder."""
     folder = tmp_path_factory.mktemp("fixed")
     with torch.random.fork_rng():
         torch.manual_seed(0)
         segmenter, face_recogniser, imitator = bisenet.build("tiny"), light_cnn.build("tiny"), imitator_network.build("tiny")
+        encoder = encoder_network.build("tiny")
     states = {
         "segmenter": (bisenet.describe(segmenter), segmenter.state_dict()),
         "recogniser": (
@@ -120,6 +121,7 @@ def fixed_networks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             {f"recogniser.{name}": value for name, value in face_recogniser.state_dict().items()},
         ),
         "imitator": (imitator_network.describe(imitator), imitator.state_dict()),
+        "encoder": (encoder_network.describe(encoder), encoder.state_dict()),
     }
     for name, (description, values) in states.items():
         checkpoint.save(folder / f"{name}.pt", {"description": description, "average": values})

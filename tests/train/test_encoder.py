@@ -109,6 +109,16 @@ def test_losses_count_what_is_known_only() -> None:
     assert encoder.visible_loss(visible, style) < 1e-6
 
 
+def test_evidence_that_knows_nothing_costs_nothing() -> None:
+    logits = {name: torch.randn(4, len(REFERENCE.slot(name).options)) for name in SLOTS}
+    options = sum(values.shape[1] for values in logits.values())
+    nobody = torch.full((4, len(SLOTS)), UNKNOWN)
+    assert encoder.rule_loss(logits, torch.ones(4, options), nobody).abs() < 1e-5
+    against = torch.full((4, options), 0.03)
+    assert encoder.rule_loss(logits, against, nobody) > 0
+    assert encoder.rule_loss(logits, against, torch.zeros_like(nobody)) == 0, "what somebody saw needs no rule"
+
+
 def test_sure_answers_teach_the_other_view() -> None:
     logits = {name: torch.zeros(2, len(REFERENCE.slot(name).options)) for name in SLOTS}
     logits["hair"][0, 4] = 20

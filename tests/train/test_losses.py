@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from game.rig import Rig
-from sdk.schema import EXPRESSION, REFERENCE
+from sdk.schema import EXPRESSION
 from train import losses
 from train.data import Batches, BatchSize, PhotoShards, RenderShards, to_float
 from train.geometry import Geometry, LandmarkRig, mirrored_landmarks
@@ -19,9 +19,7 @@ from train.networks import build
 def test_all_losses_are_finite_and_so_are_their_gradients(shards: dict[str, Path], rig: Rig) -> None:
     torch.manual_seed(0)
     renders, photos = RenderShards(shards["renders"]), PhotoShards(shards["photos"])
-    options = sum(len(slot.options) for slot in REFERENCE.style)
-    evidence = np.random.default_rng(0).uniform(0.03, 1, (len(photos), options)).astype(np.float32)
-    batch = Batches(renders, photos, BatchSize(4, 4), 0, mirrored_landmarks(rig), evidence)[0]
+    batch = Batches(renders, photos, BatchSize(4, 4), 0, mirrored_landmarks(rig))[0]
     network = build("tiny")
     geometry = Geometry(network)
     geometry.fit(network, rig, renders, photos)
@@ -66,14 +64,6 @@ def test_exclusive_units_cost_only_together() -> None:
 def test_out_of_range_is_zero_inside() -> None:
     assert losses.out_of_range(torch.rand(4, 23)) == 0
     assert losses.out_of_range(torch.full((1, 23), 1.1)).item() == pytest.approx(0.23, rel=1e-4)
-
-
-def test_evidence_that_knows_nothing_costs_nothing() -> None:
-    logits = {"hair": torch.randn(4, 3), "brow": torch.randn(4, 2)}
-    assert losses.evidence_loss(logits, torch.ones(4, 5)).abs() < 1e-5
-    against = torch.full((4, 5), 0.03)
-    against[:, 0] = against[:, 3] = 1
-    assert losses.evidence_loss(logits, against) > 0
 
 
 def test_a_pair_in_the_mirror_agrees_after_swapping() -> None:

@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional
 
 from sdk.schema import EXPRESSION, REFERENCE
-from train import bisenet, checkpoint, imitator_network, recogniser
+from train import bisenet, checkpoint, encoder_network, imitator_network, recogniser
 from train.face_parts import MOUTH, REBUILT
 from train.imitator_network import one_hot
 from train.networks import FaceNet, build
@@ -38,7 +38,7 @@ def network(fixed_networks: dict[str, Path]) -> FaceNet:
 @pytest.fixture
 def supervision(fixed_networks: dict[str, Path]) -> SelfSupervision:
     imitator = imitator_network.rebuild(checkpoint.load(fixed_networks["imitator"]))
-    return SelfSupervision(imitator, 256)
+    return SelfSupervision(imitator, encoder_network.rebuild(checkpoint.load(fixed_networks["encoder"])), 256)
 
 
 def _styles(count: int) -> torch.Tensor:
