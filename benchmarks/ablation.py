@@ -83,7 +83,8 @@ def command(options: Options, losses: tuple[str, ...], out: Path) -> list[str]:
     given = {
         "renders": options.renders, "photos": options.photos, "segmenter": options.segmenter, "recogniser": options.recogniser,
         "imitator": options.imitator, "encoder": options.encoder, "out": out, "steps": options.steps,
-        "devices": options.devices, "threads": options.threads, "precision": options.precision, "preset": options.preset, "average": 0.99,
+        "devices": options.devices, "threads": options.threads, "precision": options.precision, "preset": options.preset,
+        "average": 0.99,
     }  # fmt: skip
     flags = [part for name, value in given.items() for part in (f"--{name}", str(value))]
     begin = ["--start-from", str(options.start_from)] if options.start_from else []

@@ -95,12 +95,12 @@ def mixed_regressor(network: FaceNet) -> nn.Module:
 
 def encoder(network: Encoder) -> nn.Module:
     """The FP32 graph of `encoder`."""
-    return EncoderGraph(network).eval()
+    return EncoderGraph(copy.deepcopy(network).fold_temperatures()).eval()
 
 
 def mixed_encoder(network: Encoder) -> nn.Module:
     """The same in mixed precision: all but the heads in FP16. ``network`` is left as it is."""
-    mixed = copy.deepcopy(network).eval()
+    mixed = copy.deepcopy(network).fold_temperatures().eval()
     _fold_batch_norms(mixed)
     mixed.parts = nn.Identity()  # type: ignore[assignment]  # serves training only
     mixed.blocks[0] = ToHalf(mixed.blocks[0])

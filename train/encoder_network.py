@@ -108,6 +108,15 @@ class Encoder(nn.Module):
             }
             return Encoded(self.continuous(x), styles, self.visible(x), parts)
 
+    @torch.no_grad()
+    def fold_temperatures(self) -> Encoder:
+        """Divide the weights by the temperatures, so that these are 1 and it says the same as before."""
+        each = torch.cat([t.expand(count) for t, count in zip(self.temperature, self.options, strict=True)])
+        self.discrete.weight /= each[:, None]
+        self.discrete.bias /= each
+        self.temperature.fill_(1)
+        return self
+
 
 def build(preset: str, schema: Schema = REFERENCE) -> Encoder:
     """A fresh network of a named preset; :class:`ValueError` names the presets there are."""

@@ -1,7 +1,7 @@
 """Train the regressor R: an aligned photo in, the parameters of the game's face out (CN112200236A).
 
     python -m train.regressor --renders DIR --photos DIR --segmenter S.pt --recogniser F.pt --imitator G.pt \\
-        --encoder E.pt --out DIR --minutes 160 --devices 2 --threads 1 --precision bf16-mixed                                # two cores with bf16
+        --encoder E.pt --out DIR --minutes 160 --devices 2 --threads 1 --precision bf16-mixed       # two cores with bf16
     torchrun --nproc-per-node 8 -m train.regressor --devices 8 --preset gpu --steps 60000 ...       # GPUs
 
 Three fixed networks surround it ([0182]): F_seg and F_reg (:mod:`train.segmenter`, :mod:`train.recogniser`) see the photo for

@@ -2,41 +2,48 @@
 
     python -m train.restore --pictures data/aligned/photos data/aligned/renders --out runs/shipped
     python -m train.regressor --start-from runs/shipped/regressor/last.pt --segmenter runs/shipped/segmenter/last.pt \\
-        --recogniser runs/shipped/recogniser/last.pt ...
+        --recogniser runs/shipped/recogniser/last.pt --imitator runs/shipped/imitator/last.pt \\
+        --encoder runs/shipped/encoder/last.pt ...
 
-writes the regressor and, of it, the two fixed networks F_seg and F_reg. What was put into the files is taken out again: batch
-norms, which had been folded into the layers before them, get the statistics of these pictures, so that the network says the
-same as before and learns as before; the metric of identities follows from their space and the rig. What served files do not
-hold begins anew: the auxiliary heads of the segmenter, which serve its training only. Weights are as fine as the files store
-them (FP16, the two largest matrices INT8)."""
+writes the regressor and, of it, the two fixed networks F_seg and F_reg; the encoder; and the imitator, which is not served and
+lies with the code (``--keep`` puts one there). What was put into the files is taken out again: batch norms, which had been
+folded into the layers before them, get the statistics of these pictures, so that a network says the same as before and learns
+as before; the metric of identities follows from their space and the rig. What served files do not hold begins anew: heads that
+serve training only. Weights are as fine as the files store them (FP16, the two largest matrices INT8)."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import onnx
 import torch
 import tyro
 from onnx import numpy_helper
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from game.rig import Rig
 from sdk.models import MODEL_FILE, SCHEMA_FILE
 from sdk.schema import Schema
-from train import bisenet, checkpoint, light_cnn
+from train import bisenet, checkpoint, encoder_network, imitator_network, light_cnn
 from train.data import PhotoShards, RenderShards, Shards, to_float
 from train.geometry import Geometry, identity_metric
 from train.networks import PRESETS, FaceNet, describe
 from train.presets import named
 
+Network = TypeVar("Network", bound=nn.Module)
 PREFIX = "network."
-FRESH = "segmenter.auxiliary_heads."
+FRESH = ("segmenter.auxiliary_heads.", "parts.", "temperature")
 """What served files do not hold."""
+IMITATOR = Path(__file__).with_name("assets") / "imitator.safetensors"
+"""The imitator in FP16, with its description beside the weights."""
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
@@ -44,11 +51,12 @@ STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 class Options:
     """Options; each is a flag of the command line."""
 
-    pictures: tuple[Path, ...]  # folders of aligned shards, photos and renders, that batch norms are measured on
-    out: Path  # folder for regressor/, segmenter/ and recogniser/, each with a last.pt
+    pictures: tuple[Path, ...] = ()  # folders of aligned shards, photos and renders, that batch norms are measured on
+    out: Path = Path("runs/shipped")  # folder for a folder of each network, with a last.pt in it
+    keep: Path | None = None  # checkpoint of train.imitator to keep with the code; nothing else is done then
     model_repository: Path = Path("model_repository")
     version: int = 1
-    preset: str = "cpu"  # that the files were made with, of all three networks
+    preset: str = "cpu"  # that the files were made with, of all networks
     measured: int = 512  # pictures of each folder
 
 
@@ -64,33 +72,31 @@ def weights(path: Path) -> dict[str, Tensor]:
             continue
         if base.startswith(PREFIX):
             values[base.removeprefix(PREFIX)] = torch.from_numpy(value.astype(np.float32))
-        elif value.shape == stored[f"{PREFIX}spaces.identity_mean"].shape:
+        elif f"{PREFIX}spaces.identity_mean" in stored and value.shape == stored[f"{PREFIX}spaces.identity_mean"].shape:
             # Of what the exporter computed beforehand the only one as long as the sliders: the residual's square.
             values["spaces.identity_residual"] = torch.from_numpy(np.sqrt(value))
     return values
 
 
-def restored_network(values: dict[str, Tensor], preset: str, schema: Schema) -> FaceNet:
-    """The network that the graph `regressor` with these weights was exported from, in evaluation mode. KeyError names a weight
+def fill(network: Network, values: dict[str, Tensor]) -> Network:
+    """Give a network the weights of the graph that it was exported as; it is in evaluation mode then. KeyError names a weight
     that is missing, ValueError one that does not fit."""
-    torch.manual_seed(0)
-    network = FaceNet(named(PRESETS, preset), bisenet.build(preset), light_cnn.build(preset), schema)
     wanted = network.state_dict()
     for layer, norm in folded(network):
-        bias = values.pop(f"{layer}.weight_bias")
-        eps = network.get_submodule(norm).eps  # type: ignore[union-attr]
-        values |= {f"{norm}.bias": bias, f"{norm}.weight": torch.full_like(bias, (1 + eps) ** 0.5)}
+        bias = values[f"{layer}.weight_bias"]
+        eps = network.get_submodule(norm).eps
+        values |= {f"{norm}.bias": bias, f"{norm}.weight": torch.full_like(bias, (1 + eps) ** 0.5)}  # type: ignore[operator]
         values |= {f"{norm}.{name}": wanted[f"{norm}.{name}"] for name in STATISTICS}
     state = {name: value if name.startswith(FRESH) else values[name] for name, value in wanted.items()}
     for name, value in state.items():
         if value.shape != wanted[name].shape:
-            raise ValueError(f"{name}: {tuple(value.shape)} in the file, {tuple(wanted[name].shape)} in preset {preset!r}")
+            raise ValueError(f"{name}: {tuple(value.shape)} in the file, {tuple(wanted[name].shape)} in this preset")
     network.load_state_dict(state)
     return network.eval()
 
 
 def folded(network: nn.Module) -> Iterator[tuple[str, str]]:
-    """The names of every layer and of the batch norm behind it."""
+    """The names of every layer and of the batch norm behind it, of those that are served."""
     for name, block in network.named_modules():
         if isinstance(block, nn.Sequential):
             for i, norm in enumerate(block):
@@ -99,7 +105,7 @@ def folded(network: nn.Module) -> Iterator[tuple[str, str]]:
 
 
 @torch.no_grad()
-def measure_norms(network: FaceNet, shards: list[Shards], count: int, batch: int = 32) -> None:
+def measure_norms(network: nn.Module, shards: list[Shards], count: int, batch: int = 32) -> None:
     """Give every batch norm the mean and variance of what it sees on some pictures, and such scales and offsets that it says
     the same as before."""
     norms = {name: network.get_submodule(name) for _, name in folded(network)}
@@ -116,7 +122,8 @@ def measure_norms(network: FaceNet, shards: list[Shards], count: int, batch: int
         chosen = np.linspace(0, len(some) - 1, min(count, len(some))).astype(int)
         for part in tqdm(np.array_split(chosen, -(-len(chosen) // batch)), desc="batch norms"):
             crops = torch.from_numpy(np.stack([some.picture(int(i)) for i in part]))
-            network(to_float(crops), torch.from_numpy(some.mesh(part)))
+            seen = (to_float(crops), torch.from_numpy(some.mesh(part)))
+            network(*seen if isinstance(network, FaceNet) else seen[:1])
     for hook in hooks:
         hook.remove()
     for name, norm in norms.items():
@@ -143,28 +150,53 @@ def geometry_of(network: FaceNet, rig: Rig) -> Geometry:
     return geometry
 
 
+def keep(path: Path, place: Path = IMITATOR) -> Path:
+    """Put the imitator of a checkpoint, in FP16, with the code; returns its path."""
+    network = imitator_network.rebuild(checkpoint.load(path))
+    values = {n: v.half().contiguous() if v.is_floating_point() else v.contiguous() for n, v in network.state_dict().items()}
+    save_file(values, place, {"description": json.dumps(imitator_network.describe(network))})
+    return place
+
+
+def kept_imitator(place: Path = IMITATOR) -> dict[str, Any]:
+    """What a checkpoint of the imitator that lies with the code holds."""
+    with safe_open(place, "pt") as file:
+        values = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        description = json.loads(file.metadata()["description"])
+    return {"average": {n: v.float() if v.dtype == torch.half else v for n, v in values.items()}, "description": description}
+
+
 def restore(options: Options) -> list[Path]:
     """Write the checkpoints; returns their paths."""
-    schema = Schema.load(options.model_repository / SCHEMA_FILE)
-    values = weights(options.model_repository / "regressor" / str(options.version) / MODEL_FILE)
-    network = restored_network(values, options.preset, schema)
-    measure_norms(network, [_shards(folder) for folder in options.pictures], options.measured)
-    state, segmenter, recogniser = network.state_dict(), network.segmenter, network.recogniser
+    if options.keep:
+        return [keep(options.keep)]
+    if not options.pictures:
+        raise ValueError("--pictures: batch norms need folders of aligned photos and renders to be measured on")
+    schema, preset = Schema.load(options.model_repository / SCHEMA_FILE), options.preset
+    files = {name: options.model_repository / name / str(options.version) / MODEL_FILE for name in ("regressor", "encoder")}
+    network = FaceNet(named(PRESETS, preset), bisenet.build(preset), light_cnn.build(preset), schema)
+    fill(network, weights(files["regressor"]))
+    encoder = fill(encoder_network.build(preset, schema), weights(files["encoder"]))
+    shards = [_shards(folder) for folder in options.pictures]
+    for one in (network, encoder):
+        measure_norms(one, shards, options.measured)
+    segmenter, recogniser = network.segmenter, network.recogniser
     assert segmenter is not None and recogniser is not None
-    begun: dict[str, Any] = {"step": 0, "seconds": 0.0}
+    geometry = geometry_of(network, Rig.load())
     of_recogniser = {f"recogniser.{name}": value for name, value in recogniser.state_dict().items()}
-    states = {
+    states: dict[str, dict[str, Any]] = {
         "regressor": {
-            "average": state,
-            "description": describe(network),
-            "geometry": geometry_of(network, Rig.load()).state_dict(),
+            "average": network.state_dict(), "description": describe(network), "geometry": geometry.state_dict(),
         },
         "segmenter": {"average": segmenter.state_dict(), "description": bisenet.describe(segmenter)},
-        "recogniser": {"average": of_recogniser, "description": asdict(recogniser.preset)},
-    }
+        "recogniser": {"average": of_recogniser, "description": light_cnn.describe(recogniser)},
+        "encoder": {"average": encoder.state_dict(), "description": encoder_network.describe(encoder)},
+    }  # fmt: skip
+    if IMITATOR.is_file():
+        states["imitator"] = kept_imitator()
     paths = [options.out / name / checkpoint.LAST for name in states]
     for path, state in zip(paths, states.values(), strict=True):
-        checkpoint.save(path, {**begun, "network": state["average"], **state})
+        checkpoint.save(path, state)
     return paths
 
 

@@ -12,7 +12,7 @@ from export.onnx_files import compact_weights, export_graph, save
 from game.rig import Rig
 from sdk import contract
 from sdk.schema import REFERENCE
-from train import bisenet, checkpoint, light_cnn, recogniser, restore
+from train import bisenet, checkpoint, encoder_network, imitator_network, light_cnn, recogniser, restore
 from train.data import PhotoShards, RenderShards, to_float
 from train.geometry import Geometry
 from train.networks import FaceNet, build
@@ -44,6 +44,8 @@ def test_the_network_comes_back(trained: tuple[FaceNet, Geometry], shards: dict[
     network, geometry = trained
     path = tmp_path / "models/regressor/1/model.onnx"
     save(compact_weights(export_graph(graphs.regressor(network), contract.regressor())), path)
+    encoder = trained_encoder()
+    save(compact_weights(export_graph(graphs.encoder(encoder), contract.encoder())), tmp_path / "models/encoder/1/model.onnx")
     (tmp_path / "models/schema.json").write_text(REFERENCE.to_json())
     folders = (shards["photos"], shards["renders"])
     options = restore.Options(folders, tmp_path / "runs", model_repository=tmp_path / "models", preset="tiny")
@@ -64,6 +66,10 @@ def test_the_network_comes_back(trained: tuple[FaceNet, Geometry], shards: dict[
     metric.load_state_dict(of_found)
     torch.testing.assert_close(metric.identity_variance, geometry.identity_variance, rtol=0.05, atol=1e-4)
     torch.testing.assert_close(metric.encoder, geometry.encoder, rtol=0.1, atol=0.1)
+    with torch.no_grad():
+        expected_styles, styles = encoder(crops).styles, encoder_network.rebuild(found["encoder"])(crops).styles
+    for name, logits in expected_styles.items():
+        torch.testing.assert_close(styles[name], logits, atol=0.02, rtol=0.01)
     of_segmenter = bisenet.rebuild(found["segmenter"])
     recogniser_path = tmp_path / "runs/recogniser/last.pt"
     with torch.no_grad():
@@ -71,7 +77,30 @@ def test_the_network_comes_back(trained: tuple[FaceNet, Geometry], shards: dict[
         torch.testing.assert_close(recogniser.load(recogniser_path)(crops), network.recogniser(crops), atol=0.01, rtol=0)
 
 
+def trained_encoder() -> encoder_network.Encoder:
+    """One that says different things of different pictures, with temperatures."""
+    torch.manual_seed(0)
+    encoder = encoder_network.build("tiny")
+    with torch.no_grad():
+        for _ in range(3):
+            encoder(torch.rand(8, 3, 256, 256))
+        for name, values in encoder.named_parameters():
+            if name.endswith("bias") or name.startswith("discrete"):
+                values += 0.1 * torch.randn_like(values)
+        encoder.temperature.uniform_(0.5, 2)
+    return encoder.eval()
+
+
 def test_a_file_of_another_size_is_named(trained: tuple[FaceNet, Geometry]) -> None:
-    values = {name: value for name, value in trained[0].state_dict().items()}
-    with pytest.raises(KeyError, match=r"segmenter\..*weight_bias"):
-        restore.restored_network(values, "tiny", REFERENCE)
+    network = trained[0]
+    with pytest.raises(KeyError, match=r"weight_bias"):
+        restore.fill(build("tiny"), dict(network.state_dict()))
+    with pytest.raises(ValueError, match="--pictures"):
+        restore.restore(restore.Options())
+
+
+def test_the_imitator_is_kept_with_the_code(fixed_networks: dict[str, Path], tmp_path: Path) -> None:
+    network = imitator_network.rebuild(checkpoint.load(fixed_networks["imitator"]))
+    again = imitator_network.rebuild(restore.kept_imitator(restore.keep(fixed_networks["imitator"], tmp_path / "i.safetensors")))
+    for name, value in network.state_dict().items():
+        torch.testing.assert_close(again.state_dict()[name], value, atol=1e-2, rtol=1e-3)
