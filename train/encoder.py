@@ -91,9 +91,9 @@ class Options(LoopOptions):
     hold_out: int = 1  # this many last render shards are kept for measuring
     measured: int = 400  # held-out renders that an evaluation measures
     preset: str = "cpu"  # size of the network: tiny, cpu, gpu
-    batch_renders: int = 24  # per process
-    batch_photos: int = 24  # per process, even; half of them labelled ones
-    decoded: int = 3  # faces of which F2 compares the pictures, per process
+    batch_renders: int = 16  # per process
+    batch_photos: int = 20  # per process, even; half of them labelled ones
+    decoded: int = 1  # faces of which F2 compares the pictures, per process
     learning_rate: float = 2e-3
     weights: Weights = field(default_factory=Weights)
 
@@ -206,7 +206,7 @@ class EncoderTask(Task):
             "visible": visible_loss(said.visible, every),
             "rules": rule_loss(of_photos, batch["evidence"], told),
             "agreement": agreement_loss(of_photos, told),
-            "parts": self._parts_loss(said.parts[renders:], crops[renders:]),
+            "parts": self._parts_loss(said.parts[renders::2], crops[renders::2]),  # of each photo one view
         }
         if self.imitator is not None:
             losses["pixels"] = self._pixel_loss(said, identity, known, torch.cat([batch["style"], told]))

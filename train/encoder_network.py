@@ -46,7 +46,7 @@ class Preset:
 
 PRESETS: dict[str, Preset] = {
     "tiny": Preset(64, (8, 8, 16, 16, 16), 32, 0.0),  # tests
-    "cpu": Preset(160, (16, 32, 64, 128, 160), 256, 0.3),  # an hour on two cores
+    "cpu": Preset(128, (16, 32, 64, 128, 192), 256, 0.3),  # an hour on two cores
     "gpu": Preset(256, (64, 128, 256, 512, 512), 1024, 0.5),  # the channels of VGG19
 }
 
