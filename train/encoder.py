@@ -16,7 +16,7 @@ photos ([0054], :mod:`train.face_files`); and from ``--styles``, what people saw
 Renders and photos are in every batch. What photos add beyond the labels that they have: the colours that rules measure on them
 (:mod:`train.photo_styles`); agreement, where E is sure of one view of a photo it should say the same of another; and the parts
 of the face as the segmenter sees them. Seven of ten people are learnt from, the others measure when to stop, and set the
-temperatures of the probabilities at the end ([0069])."""
+temperatures of the probabilities at the end ([0069]). ``--start-from`` begins with the weights of another run."""
 
 from __future__ import annotations
 
@@ -87,6 +87,7 @@ class Options(LoopOptions):
     faces: tuple[Path, ...] = ()  # JSON lines of faces made for the photos, by players or train.fit
     imitator: Path | None = None  # checkpoint of train.imitator, D (none: without F2)
     segmenter: Path | None = None  # checkpoint of train.segmenter (none: without the loss of parts)
+    start_from: Path | None = None  # checkpoint of train.encoder to begin with
     photo_shards: str = "lfw-train-*.tar"  # which shards of --photos to train on
     hold_out: int = 1  # this many last render shards are kept for measuring
     measured: int = 400  # held-out renders that an evaluation measures
@@ -108,14 +109,14 @@ class Labels:
     made: npt.NDArray[np.bool_]
 
     @classmethod
-    def read(cls, photos: PhotoShards, styles: tuple[Path, ...], faces: tuple[Path, ...], schema: Schema) -> Labels:
-        """Of these photos, from tables of styles and files of faces; where several say something, the last. SchemaError names
-        file and line that do not fit."""
+    def read(cls, photos: PhotoShards, styles: tuple[Path, ...], faces: tuple[Path, ...], schema: Schema, **only: str) -> Labels:
+        """Of these photos, from tables of styles (`only`: their lines whose other columns say this) and files of faces; where
+        several say something, the last. SchemaError names file and line that do not fit."""
         number = {str(key).rsplit("/", 1)[-1].lower(): k for k, key in enumerate(photos.arrays["key"])}
         style = np.full((len(photos), len(schema.style)), UNKNOWN, np.int64)
         identity, made = np.zeros((len(photos), len(schema.identity)), np.float32), np.zeros(len(photos), bool)
         for path in styles:
-            for photo, options in read_styles(path, schema).items():
+            for photo, options in read_styles(path, schema, **only).items():
                 if (k := number.get(photo.lower())) is not None:
                     style[k] = np.where(options == UNKNOWN, style[k], options)
         for path in faces:
@@ -160,7 +161,7 @@ class EncoderTask(Task):
 
     network: Encoder
 
-    def __init__(self, options: Options, schema: Schema = REFERENCE) -> None:
+    def __init__(self, options: Options, resumed: bool = False, schema: Schema = REFERENCE) -> None:
         self.options, self.schema = options, schema
         renders, photos = RenderShards(options.renders), PhotoShards(options.photos, options.photo_shards)
         last = renders.held_out(options.hold_out)
@@ -173,11 +174,12 @@ class EncoderTask(Task):
         self.held_out_photos, self.held_out_labels = photos.part(told), labels.part(told)
         log.info("%s", ", ".join(f"{count} {name}" for name, count in self.fingerprint().items()))
         self.network = encoder_network.build(options.preset, schema)
+        if options.start_from and not resumed:
+            checkpoint.take_over(self.network, checkpoint.load(options.start_from)["average"])
+            log.info("begins as %s", options.start_from)
         self.imitator = options.imitator and imitator_network.rebuild(checkpoint.load(options.imitator)).requires_grad_(False)
         self.segmenter = options.segmenter and bisenet.rebuild(checkpoint.load(options.segmenter)).requires_grad_(False)
-        metric = identity_metric(Rig.load())
-        identity = self.renders.arrays["identity"].astype(np.float64)
-        self.metric = torch.from_numpy((metric / ((identity @ metric) * identity).sum(1).mean()).astype(np.float32))
+        self.metric = surface_metric(self.renders.arrays["identity"])
 
     def batches(self, rank: int, world: int) -> Batches:
         size = BatchSize(self.options.batch_renders, self.options.batch_photos)
@@ -287,6 +289,13 @@ class EncoderTask(Task):
         below = (255 * drawn.clamp(0, 1)).byte().permute(0, 2, 3, 1).cpu().numpy()
         rows = np.vstack([np.hstack(list(crops)), np.hstack(list(below))])
         return cv2.resize(rows, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+
+
+def surface_metric(identities: npt.NDArray[np.float32]) -> Tensor:
+    """(244, 244) metric of the mean squared displacement of the head's surface, in which faces (N, 244) have a mean square of
+    1."""
+    metric, values = identity_metric(Rig.load()), identities.astype(np.float64)
+    return torch.from_numpy((metric / ((values @ metric) * values).sum(1).mean()).astype(np.float32))
 
 
 def learns(person: str) -> bool:
@@ -399,7 +408,7 @@ def calibrate(task: EncoderTask, path: Path) -> None:
 
 def training(options: Options) -> Loop:
     """The run that the options describe, fresh or resumed."""
-    return Loop(options, lambda resumed: EncoderTask(options))
+    return Loop(options, lambda resumed: EncoderTask(options, resumed))
 
 
 def train(options: Options) -> Path:

@@ -163,6 +163,13 @@ def test_it_resumes_as_if_it_had_never_stopped_and_is_calibrated(options: Option
     assert (network.temperature != 1).any()
 
 
+def test_it_begins_as_another_run_ended(options: Options) -> None:
+    first = checkpoint.load(encoder.train(options))["average"]
+    task = encoder.EncoderTask(replace(options, start_from=options.out / checkpoint.LAST))
+    for name, value in task.network.state_dict().items():
+        assert torch.equal(value, first[name]), name
+
+
 def test_temperatures_make_doubt_as_large_as_error(options: Options) -> None:
     """Answers that are ten times too sure get a temperature of about ten."""
     task = encoder.EncoderTask(options)

@@ -1,0 +1,152 @@
+"""What does each step of the encoder's training buy on photos? The same training with some losses switched off.
+
+    python -m benchmarks.ablation_encoder --renders ALIGNED --photos ALIGNED --segmenter S.pt --imitator G.pt \\
+        --dev-photos lfw-dev.tar --styles benchmarks/labels/styles-lfw-dev.csv --out runs/ablation_encoder --steps 600
+
+*Arms*: F1 on renders and shape alone; then one by one, each on top of the one before, the parts that the segmenter sees on
+photos, the colours that rules measure, what people told by eye, agreement with itself, and F2 on pictures through the imitator;
+then all with other weights of F2, the method's lambda. All arms begin alike, with nothing or as ``--start-from``. Finished arms
+are kept in ``--out``. Writes ``ablation_encoder.json``."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import tyro
+from tqdm import tqdm
+
+from benchmarks import accuracy_styles, report
+from sdk.contract import style_name
+from train import checkpoint, encoder, encoder_network
+from train.checkpoint import LAST
+from train.data import PhotoShards, RenderShards, Shards
+from train.encoder import Weights
+from train.encoder_network import Encoder
+from train.face_files import UNKNOWN
+
+STEPS = (
+    ("renders alone", ("styles", "shape", "visible")),
+    ("+ parts on photos", ("parts",)),
+    ("+ colours by rule", ("rules",)),
+    ("+ told by eye", ("told",)),
+    ("+ agreement", ("agreement",)),
+    ("+ pictures: all", ("pixels",)),
+)
+"""Losses that each arm adds to those of the one before."""
+LAMBDAS = (1.0, 16.0)
+"""Weights of F2 besides its own."""
+ALL = tuple(asdict(Weights()))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Options; each is a flag of the command line."""
+
+    renders: str  # folder of aligned renders
+    photos: str  # folder of aligned photos to train on
+    segmenter: Path
+    imitator: Path
+    dev_photos: str  # folder of aligned photos of other people, to measure on
+    styles: Path  # table of the styles that people saw on those
+    half: Literal["choosing", "reporting", ""] = "reporting"  # which half of it ("": both)
+    out: Path  # folder of the arms' runs
+    start_from: Path | None = None  # checkpoint of train.encoder that all arms begin with
+    steps: int = 600
+    devices: int = 1
+    threads: int = 0
+    precision: str = "auto"
+    preset: str = "cpu"
+    arms: list[str] = field(default_factory=list)  # some arms only
+    renders_measured: int = 500
+    name: str = "ablation_encoder"  # of the JSON file
+
+
+def arms() -> dict[str, dict[str, float]]:
+    """Weights that differ from the usual ones, by the name of the arm."""
+    found, losses = {}, set[str]()
+    for name, more in STEPS:
+        losses |= set(more)
+        found[name] = {loss: 0.0 for loss in ALL if loss not in losses}
+    return found | {f"all, lambda {value:g}": {"pixels": value} for value in LAMBDAS}
+
+
+def command(options: Options, weights: dict[str, float], out: Path) -> list[str]:
+    """The command line of an arm's training."""
+    changed = [part for name, value in weights.items() for part in (f"--weights.{name}", str(value))]
+    given = {
+        "renders": options.renders, "photos": options.photos, "segmenter": options.segmenter, "imitator": options.imitator,
+        "out": out, "steps": options.steps, "devices": options.devices, "threads": options.threads,
+        "precision": options.precision, "preset": options.preset, "average": 0.99,
+    }  # fmt: skip
+    flags = [part for name, value in given.items() for part in (f"--{name}", str(value))]
+    begin = ["--start-from", str(options.start_from)] if options.start_from else []
+    return [sys.executable, "-W", "ignore", "-m", "train.encoder", *flags, *begin, *changed]
+
+
+def answers(network: Encoder, shards: Shards, chosen: Any) -> tuple[dict[str, Any], Any]:
+    """Outputs of the encoder by the contract's names, and sliders (N, 244), on some pictures."""
+    with torch.no_grad():
+        said = encoder.said_about(network, shards, chosen, torch.device("cpu"))
+    slots = network.schema.style
+    styles = {style_name(s.name): torch.cat([a.styles[s.name] for a in said]).softmax(1).numpy() for s in slots}
+    return styles, torch.cat([a.identity for a in said]).clamp(-1, 1)
+
+
+def measure(options: Options, path: Path) -> dict[str, float]:
+    """The network of a checkpoint on the yardstick."""
+    network = encoder_network.rebuild(checkpoint.load(path))
+    renders, photos = RenderShards(options.renders), PhotoShards(options.dev_photos)
+    only = {"half": options.half} if options.half else {}
+    told = encoder.Labels.read(photos, (options.styles,), (), network.schema, **only)
+    of_photos, _ = answers(network, photos, seen := np.flatnonzero((told.style != UNKNOWN).any(1)))
+    chosen = np.random.default_rng(0).permutation(np.flatnonzero(renders.held_out(1)))[: options.renders_measured]
+    of_renders, identity = answers(network, renders, chosen)
+    metric = encoder.surface_metric(renders.arrays["identity"])
+    truth = torch.from_numpy(renders.arrays["identity"][chosen])
+    found: dict[str, float] = {}
+    for k, slot in enumerate(network.schema.style):
+        if (told.style[seen, k] >= 0).any():
+            on_photos = accuracy_styles.of_slot(slot, of_photos[style_name(slot.name)], np.ones(len(seen)), told.style[seen, k])
+            found |= {f"{slot.name}, photos": on_photos["top-1"]}
+            if slot.name == "hair":
+                found["hair, photos, top-2"] = on_photos["top-2"]
+    right = [
+        (of_renders[style_name(slot.name)].argmax(1) == renders.arrays["style"][chosen, k]).mean()
+        for k, slot in enumerate(network.schema.style)
+    ]
+    difference = identity - truth
+    error = ((difference @ metric) * difference).sum(1).mean().sqrt()
+    return {**found, "all slots, renders": float(np.mean(right)), "identity / base, renders": float(error)}
+
+
+def arm(options: Options, name: str, weights: dict[str, float]) -> dict[str, float]:
+    """Train and measure, once; what was measured is kept."""
+    run = options.out / name.replace(" ", "_").replace("+", "with").replace(",", "").replace(":", "")
+    found = run / "measured.json"
+    if not found.is_file():
+        run.mkdir(parents=True, exist_ok=True)
+        subprocess.run(command(options, weights, run), check=True)
+        found.write_text(json.dumps(measure(options, run / LAST)))
+    return dict(json.loads(found.read_text()))
+
+
+def main(options: Options) -> dict[str, Any]:
+    """Train and measure the arms that are not there yet; print, write."""
+    chosen = {name: weights for name, weights in arms().items() if not options.arms or name in options.arms}
+    found = {name: arm(options, name, weights) for name, weights in tqdm(chosen.items(), unit="arm")}
+    results = {"steps": options.steps, "half": options.half or "both", "arms": found}
+    rows = [(name, *values.values()) for name, values in found.items()]
+    report.print_table(f"After {options.steps} steps", ("losses", *next(iter(found.values()))), rows)
+    print(f"\n{report.write(options.name, results, ('torch',))}")
+    return results
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options, description=__doc__))
