@@ -102,9 +102,8 @@ def mixed_encoder(network: Encoder) -> nn.Module:
     """The same in mixed precision: all but the heads in FP16. ``network`` is left as it is."""
     mixed = copy.deepcopy(network).fold_temperatures().eval()
     _fold_batch_norms(mixed)
-    mixed.parts = nn.Identity()  # type: ignore[assignment]  # serves training only
     mixed.blocks[0] = ToHalf(mixed.blocks[0])
-    for part in (*mixed.blocks[1:], mixed.residuals):
+    for part in (*mixed.blocks[1:], mixed.parts, mixed.residuals):
         part.half()
     return EncoderGraph(mixed).eval()
 

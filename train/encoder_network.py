@@ -9,9 +9,10 @@ and three of four, halved by max pooling after each. Batch norm follows each con
 scratch. The narrow presets have its depth and a fraction of its channels.
 
 Beyond the method: E says of every slot whether it can be seen at all (hair under a hat). A temperature per slot, found on
-held-out people, makes the probabilities as right as often as they say. And in training the fourth block tells the parts of the
-face as well (:mod:`train.bisenet` knows them): styles are a matter of which pixels are hair, and that is learnt from every
-photo, labelled or not."""
+held-out people, makes the probabilities as right as often as they say. And the fourth block tells the parts of the face
+(:mod:`train.bisenet` teaches it on every photo, labelled or not): the fifth block is told where they are, and the heads what
+colour, how rough and how large each is. Styles are a matter of which pixels are hair; from nothing but labels of whole faces
+that takes a network far longer to find out."""
 
 from __future__ import annotations
 
@@ -46,14 +47,20 @@ class Preset:
 
 PRESETS: dict[str, Preset] = {
     "tiny": Preset(64, (8, 8, 16, 16, 16), 32, 0.0),  # tests
-    "cpu": Preset(128, (16, 32, 64, 128, 192), 256, 0.3),  # an hour on two cores
+    "cpu": Preset(128, (16, 32, 64, 128, 192), 256, 0.2),  # an hour on two cores
     "gpu": Preset(256, (64, 128, 256, 512, 512), 1024, 0.5),  # the channels of VGG19
 }
 
 
+PART_MEASURES = 5
+"""Numbers that are measured of each part: mean red, green and blue, roughness, and area."""
+MEASURED = 64
+"""Numbers that the heads get of these."""
+
+
 class Encoded(NamedTuple):
     """What E says about B crops. identity: (B, 244) sliders, meant for [-1, 1], not clipped. styles: logits (B, n) per slot,
-    divided by the slot's temperature. visible: (B, slots) logits. parts: (B, parts, S/8, S/8) logits of the face's parts."""
+    divided by the slot's temperature. visible: (B, slots) logits. parts: (B, parts, S / 8, S / 8) logits of the face's parts."""
 
     identity: Tensor
     styles: dict[str, Tensor]
@@ -70,7 +77,7 @@ class Encoder(nn.Module):
         super().__init__()
         self.preset, self.schema = preset, schema
         self.options = [len(slot.options) for slot in schema.style]
-        before = (3, *preset.widths[:-1])
+        before = (3, *preset.widths[:3], preset.widths[3] + len(PARTS))
         self.blocks = nn.ModuleList(
             nn.Sequential(*(convolution(inputs if k == 0 else width, width, 3) for k in range(depth)))
             for inputs, width, depth in zip(before, preset.widths, DEPTHS, strict=True)
@@ -79,28 +86,33 @@ class Encoder(nn.Module):
         self.residuals = nn.Sequential(*(Residual(deep, deep, 1) for _ in range(RESIDUALS)))
         side = preset.size // 2 ** len(DEPTHS)
         self.features = dense(deep * side**2, preset.hidden)
+        self.measures = dense(PART_MEASURES * len(PARTS), MEASURED)
         self.dropout = nn.Dropout(preset.dropout)
-        self.continuous = nn.Linear(preset.hidden, len(schema.identity))
-        self.discrete = nn.Linear(preset.hidden, sum(self.options))
-        self.visible = nn.Linear(preset.hidden, len(schema.style))
+        known = preset.hidden + MEASURED
+        self.continuous = nn.Linear(known, len(schema.identity))
+        self.discrete = nn.Linear(known, sum(self.options))
+        self.visible = nn.Linear(known, len(schema.style))
         self.parts = nn.Conv2d(preset.widths[3], len(PARTS), 1)
         for head in (self.continuous, self.discrete, self.visible):
-            nn.init.normal_(head.weight, std=0.1 * preset.hidden**-0.5)
+            nn.init.normal_(head.weight, std=0.1 * known**-0.5)
             nn.init.zeros_(head.bias)
         self.register_buffer("temperature", torch.ones(len(self.options)))
 
     def forward(self, crop: Tensor) -> Encoded:
         """crop: (B, 3, 256, 256) float32 RGB in [0, 1]."""
         size = self.preset.size
-        x = functional.interpolate(crop - 0.5, size=(size, size), mode="bilinear", align_corners=False, antialias=False)
-        for number, block in enumerate(self.blocks):
-            x = block(x)
-            if number == 3:
-                parts = self.parts(x)
-            x = functional.max_pool2d(x, 2)
-        x = self.residuals(x).flatten(1)
+        x = small = functional.interpolate(crop - 0.5, size=(size, size), mode="bilinear", align_corners=False)
+        *first, fourth, fifth = self.blocks
+        for block in first:
+            x = functional.max_pool2d(block(x), 2)
+        x = fourth(x)
+        parts = self.parts(x)
+        where = parts.float().softmax(1)
+        x = functional.max_pool2d(torch.cat([x, where.to(x.dtype)], 1), 2)
+        x = self.residuals(functional.max_pool2d(fifth(x), 2)).flatten(1)
         with torch.autocast(crop.device.type, enabled=False):
-            x = self.dropout(self.features(x.float()))
+            measured = self.measures(measure(small, where))
+            x = self.dropout(torch.cat([self.features(x.float()), measured], 1))
             logits = self.discrete(x).split(self.options, 1)
             styles = {
                 slot.name: values / self.temperature[k]
@@ -116,6 +128,19 @@ class Encoder(nn.Module):
         self.discrete.bias /= each
         self.temperature.fill_(1)
         return self
+
+
+def measure(picture: Tensor, where: Tensor) -> Tensor:
+    """Mean colour, roughness (deviation of brightness within a cell) and area of parts (B, parts * PART_MEASURES): of a picture
+    (B, 3, S, S), and `where` (B, parts, S / 8, S / 8) the probabilities of the parts in each cell."""
+    cell = picture.shape[-1] // where.shape[-1]
+    colour, grey = functional.avg_pool2d(picture, cell), picture.mean(1, keepdim=True)
+    variance = functional.avg_pool2d(grey.square(), cell) - functional.avg_pool2d(grey, cell).square()
+    values = torch.cat([colour, variance.clamp_min(1e-6).sqrt()], 1).flatten(2)  # (B, 4, cells)
+    weights = where.flatten(2)
+    area = weights.mean(2)
+    means = (weights @ values.transpose(1, 2)) / (weights.sum(2, keepdim=True) + 0.1)
+    return torch.cat([means.flatten(1), area], 1)
 
 
 def build(preset: str, schema: Schema = REFERENCE) -> Encoder:

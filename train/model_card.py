@@ -2,7 +2,8 @@
 
     python -m train.model_card --runs runs/segmenter runs/recogniser runs/imitator runs/regressor
 
-Replaces what stands between ``<!-- runs -->`` and ``<!-- /runs -->``. A run's folder holds ``run.json``, one entry for each start
+Adds rows to the table between ``<!-- runs -->`` and ``<!-- /runs -->``; those of runs that are in it already, by their
+checkpoints, stay as they are. A run's folder holds ``run.json``, one entry for each start
 (:mod:`train.run_record`), and its last checkpoint, which says how far it came."""
 
 from __future__ import annotations
@@ -56,10 +57,13 @@ def row(folder: Path) -> dict[str, str]:
     }
 
 
-def table(folders: list[Path]) -> str:
-    """Markdown."""
+def table(folders: list[Path], before: str = "") -> str:
+    """Markdown: the rows of the table there was `before`, then those of runs that it does not have."""
+    there = [line for line in before.strip().splitlines()[2:] if line.strip()]
     rows = [[row(folder)[name] for name in HEADER] for folder in folders]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in (HEADER, ["---"] * len(HEADER), *rows))
+    lines = ["| " + " | ".join(cells) + " |" for cells in (HEADER, ["---"] * len(HEADER), *rows)]
+    new = [line for line, cells in zip(lines[2:], rows, strict=True) if not any(cells[-1] in other for other in there)]
+    return "\n".join([*lines[:2], *there, *new])
 
 
 def main(options: Options) -> None:
@@ -67,8 +71,9 @@ def main(options: Options) -> None:
     text = options.card.read_text(encoding="utf-8")
     if text.count(BEGIN) != 1 or text.count(END) != 1:
         raise ValueError(f"{options.card} has no place for the table: {BEGIN} and {END}")
-    before, after = text.partition(BEGIN)[0], text.partition(END)[2]
-    options.card.write_text(f"{before}{BEGIN}\n{table(options.runs)}\n{END}{after}", encoding="utf-8")
+    before, _, rest = text.partition(BEGIN)
+    there, _, after = rest.partition(END)
+    options.card.write_text(f"{before}{BEGIN}\n{table(options.runs, there)}\n{END}{after}", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ from train.presets import named
 
 Network = TypeVar("Network", bound=nn.Module)
 PREFIX = "network."
-FRESH = ("segmenter.auxiliary_heads.", "parts.", "temperature")
+FRESH = ("segmenter.auxiliary_heads.", "temperature")
 """What served files do not hold."""
 IMITATOR = Path(__file__).with_name("assets") / "imitator.safetensors"
 """The imitator in FP16, with its description beside the weights."""
