@@ -111,7 +111,7 @@ class Encoder(nn.Module):
         x = functional.max_pool2d(torch.cat([x, where.to(x.dtype)], 1), 2)
         x = self.residuals(functional.max_pool2d(fifth(x), 2)).flatten(1)
         with torch.autocast(crop.device.type, enabled=False):
-            measured = self.measures(measure(small, where))
+            measured = self.measures(measure(small.float(), where))
             x = self.dropout(torch.cat([self.features(x.float()), measured], 1))
             logits = self.discrete(x).split(self.options, 1)
             styles = {
