@@ -41,7 +41,7 @@ from train import bisenet, checkpoint, encoder_network, imitator_network
 from train.data import Arrays, Batches, BatchSize, PhotoShards, RenderShards, Shards, to_float
 from train.encoder_network import Encoded, Encoder
 from train.face_files import UNKNOWN, read_faces
-from train.geometry import identity_metric, mirrored_landmarks
+from train.geometry import IdentitySpace, identity_metric, mirrored_landmarks
 from train.imitator_network import one_hot
 from train.loop import Loop, LoopOptions, Task
 from train.losses import style_loss
@@ -174,6 +174,11 @@ class EncoderTask(Task):
         self.held_out_photos, self.held_out_labels = photos.part(told), labels.part(told)
         log.info("%s", ", ".join(f"{count} {name}" for name, count in self.fingerprint().items()))
         self.network = encoder_network.build(options.preset, schema)
+        if not resumed:
+            codes = self.network.preset.identity_codes
+            space = IdentitySpace.fit(self.renders.arrays["identity"], identity_metric(Rig.load()), codes)
+            self.network.identity_mean.copy_(torch.from_numpy(space.mean))
+            self.network.identity_basis.copy_(torch.from_numpy(space.basis))
         if options.start_from and not resumed:
             checkpoint.take_over(self.network, checkpoint.load(options.start_from)["average"])
             log.info("begins as %s", options.start_from)

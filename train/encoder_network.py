@@ -12,7 +12,8 @@ Beyond the method: E says of every slot whether it can be seen at all (hair unde
 held-out people, makes the probabilities as right as often as they say. And the fourth block tells the parts of the face
 (:mod:`train.bisenet` teaches it on every photo, labelled or not): the fifth block is told where they are, and the heads what
 colour, how rough and how large each is. Styles are a matter of which pixels are hair; from nothing but labels of whole faces
-that takes a network far longer to find out."""
+that takes a network far longer to find out. f_1 is a linear map in two steps, by way of the principal coefficients of what
+sliders move (:class:`train.geometry.IdentitySpace`), in which errors of all directions are as steep."""
 
 from __future__ import annotations
 
@@ -37,18 +38,19 @@ RESIDUALS = 3
 @dataclass(frozen=True)
 class Preset:
     """Size of a network. ``size``: side in pixels at which it looks at the crop, a multiple of 32; ``widths``: channels of the
-    five blocks; ``hidden``: numbers of g(x)."""
+    five blocks; ``hidden``: numbers of g(x); ``identity_codes``: principal coefficients that sliders are made of."""
 
     size: int
     widths: tuple[int, int, int, int, int]
     hidden: int
+    identity_codes: int
     dropout: float
 
 
 PRESETS: dict[str, Preset] = {
-    "tiny": Preset(64, (8, 8, 16, 16, 16), 32, 0.0),  # tests
-    "cpu": Preset(128, (16, 32, 64, 128, 192), 256, 0.2),  # an hour on two cores
-    "gpu": Preset(256, (64, 128, 256, 512, 512), 1024, 0.5),  # the channels of VGG19
+    "tiny": Preset(64, (8, 8, 16, 16, 16), 32, 12, 0.0),  # tests
+    "cpu": Preset(128, (16, 32, 64, 128, 192), 256, 72, 0.2),  # an hour on two cores
+    "gpu": Preset(256, (64, 128, 256, 512, 512), 1024, 96, 0.5),  # the channels of VGG19
 }
 
 
@@ -72,6 +74,8 @@ class Encoder(nn.Module):
     """The network."""
 
     temperature: Tensor
+    identity_mean: Tensor
+    identity_basis: Tensor
 
     def __init__(self, preset: Preset, schema: Schema = REFERENCE) -> None:
         super().__init__()
@@ -89,7 +93,7 @@ class Encoder(nn.Module):
         self.measures = dense(PART_MEASURES * len(PARTS), MEASURED)
         self.dropout = nn.Dropout(preset.dropout)
         known = preset.hidden + MEASURED
-        self.continuous = nn.Linear(known, len(schema.identity))
+        self.continuous = nn.Linear(known, preset.identity_codes)
         self.discrete = nn.Linear(known, sum(self.options))
         self.visible = nn.Linear(known, len(schema.style))
         self.parts = nn.Conv2d(preset.widths[3], len(PARTS), 1)
@@ -97,6 +101,8 @@ class Encoder(nn.Module):
             nn.init.normal_(head.weight, std=0.1 * known**-0.5)
             nn.init.zeros_(head.bias)
         self.register_buffer("temperature", torch.ones(len(self.options)))
+        self.register_buffer("identity_mean", torch.zeros(len(schema.identity)))
+        self.register_buffer("identity_basis", torch.zeros(preset.identity_codes, len(schema.identity)))
 
     def forward(self, crop: Tensor) -> Encoded:
         """crop: (B, 3, 256, 256) float32 RGB in [0, 1]."""
@@ -118,7 +124,8 @@ class Encoder(nn.Module):
                 slot.name: values / self.temperature[k]
                 for k, (slot, values) in enumerate(zip(self.schema.style, logits, strict=True))
             }
-            return Encoded(self.continuous(x), styles, self.visible(x), parts)
+            identity = self.identity_mean + self.continuous(x) @ self.identity_basis
+            return Encoded(identity, styles, self.visible(x), parts)
 
     @torch.no_grad()
     def fold_temperatures(self) -> Encoder:
