@@ -103,6 +103,7 @@ def mixed_encoder(network: Encoder) -> nn.Module:
     mixed = copy.deepcopy(network).fold_temperatures().eval()
     _fold_batch_norms(mixed)
     mixed.blocks[0] = ToHalf(mixed.blocks[0])
+    mixed.features = InHalf(mixed.features)  # type: ignore[assignment]
     for part in (*mixed.blocks[1:], mixed.parts, mixed.residuals):
         part.half()
     return EncoderGraph(mixed).eval()
