@@ -73,7 +73,7 @@ def test_contract_follows_the_schema():
     regressor, encoder = contract.regressor(schema), contract.encoder(schema)
     shapes = {tensor.name: tensor.shape for tensor in (*regressor.outputs, *encoder.outputs)}
     assert shapes["expression"] == shapes["expression_sigma"] == (1,)
-    assert encoder.output_names == ("style_hair", "identity")
+    assert encoder.output_names == ("style_hair", "style_visible", "identity")
     assert list(contract.models(schema)) == ["align", "regressor", "encoder"]
     assert regressor.inputs == (contract.CROP, contract.MESH) and encoder.inputs == (contract.CROP,)
     assert set(regressor.inputs) < set(contract.ALIGN.outputs)

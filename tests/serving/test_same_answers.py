@@ -19,6 +19,7 @@ from PIL import Image
 from export.serve import Running
 from sdk import AsyncFaceParamClient, FaceParamClient, contract
 from sdk.letterbox import letterbox
+from sdk.schema import REFERENCE
 from tests.serving.conftest import Solved
 from tests.serving.hostile_images import encoded
 from tests.serving.local_server import HANG_SECONDS
@@ -127,8 +128,10 @@ def test_a_jpeg_is_its_pixels(
         np.testing.assert_allclose(from_file[name], from_pixels[name], rtol=0, atol=tolerance, err_msg=name)
     np.testing.assert_allclose(from_file["pose"], from_pixels["pose"], rtol=0, atol=POSE_SCALE * tolerance)
     np.testing.assert_allclose(from_file["landmarks"], from_pixels["landmarks"], rtol=0, atol=LANDMARK_SCALE * tolerance)
-    for name in (name for name in from_file if name.startswith("style_")):
+    for name in (contract.style_name(slot.name) for slot in REFERENCE.style):
         assert from_file[name].argmax() == from_pixels[name].argmax(), name
+    visible = (values[contract.STYLE_VISIBLE] for values in (from_file, from_pixels))
+    np.testing.assert_allclose(*visible, rtol=0, atol=0.05)
 
 
 def answer(server: Running, ensemble: str, photo: NDArray[np.generic]) -> dict[str, NDArray[np.generic]]:
