@@ -121,8 +121,7 @@ def measure(options: Options, path: Path) -> dict[str, float]:
         (of_renders[style_name(slot.name)].argmax(1) == renders.arrays["style"][chosen, k]).mean()
         for k, slot in enumerate(network.schema.style)
     ]
-    difference = identity - truth
-    error = ((difference @ metric) * difference).sum(1).mean().sqrt()
+    error = encoder.shape_error(identity, truth, metric).mean().sqrt()
     return {**found, "all slots, renders": float(np.mean(right)), "identity / base, renders": float(error)}
 
 

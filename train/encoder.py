@@ -44,7 +44,6 @@ from train.face_files import UNKNOWN, read_faces
 from train.geometry import IdentitySpace, identity_metric, mirrored_landmarks
 from train.imitator_network import one_hot
 from train.loop import Loop, LoopOptions, Task
-from train.losses import style_loss
 from train.photo_styles import photo_evidence
 from train.style_labels import HIDDEN, read_styles
 
@@ -207,8 +206,8 @@ class EncoderTask(Task):
         known = torch.cat([torch.ones_like(batch["identity"][:, 0], dtype=torch.bool), batch["made"]])
         every = torch.cat([seen_on_renders(batch["style"], self.schema), told])
         losses = {
-            "styles": style_loss(of_renders, batch["style"], self.schema),
-            "shape": self.shape_error(said.identity[known], identity[known]).mean(),
+            "styles": told_loss(of_renders, batch["style"]),
+            "shape": shape_error(said.identity[known], identity[known], self.metric).mean(),
             "told": told_loss(of_photos, told),
             "visible": visible_loss(said.visible, every),
             "rules": rule_loss(of_photos, batch["evidence"], told),
@@ -221,18 +220,12 @@ class EncoderTask(Task):
         loss = torch.stack([getattr(weights, name) * value for name, value in losses.items()]).sum()
         return {**losses, "loss": loss}
 
-    def shape_error(self, said: Tensor, truth: Tensor) -> Tensor:
-        """(B,) mean squared displacement of the head's surface, relative to that of the base face."""
-        difference = said - truth
-        return ((difference @ self.metric) * difference).sum(1)
-
     def _pixel_loss(self, said: Encoded, identity: Tensor, known: Tensor, style: Tensor) -> Tensor:
         """F2 of [0062] on some of the faces whose parameters are known: root mean square of the pixels, per face. A slot that
         nobody labelled is drawn as E says."""
         rows = known.nonzero()[:, 0]
         rows = rows[torch.linspace(0, len(rows) - 1, min(self.options.decoded, len(rows)), device=rows.device).long()]
-        chosen = torch.stack([values[rows].argmax(1) for values in said.styles.values()], 1)
-        options = one_hot(torch.where(style[rows] >= 0, style[rows], chosen), self.schema)
+        options = one_hot(torch.where(style[rows] >= 0, style[rows], said.options[rows]), self.schema)
         with self.autocast():
             drawn = self.decode(said.identity[rows].clamp(-1, 1), options)
             with torch.no_grad():
@@ -273,7 +266,7 @@ class EncoderTask(Task):
         answers = said_about(self.network, self.held_out, chosen, device)
         truth = torch.from_numpy(self.held_out.arrays["identity"][chosen]).to(device)
         identity = torch.cat([a.identity for a in answers]).float()
-        measures = {"identity": float(self.shape_error(identity, truth).mean().sqrt())}
+        measures = {"identity": float(shape_error(identity, truth, self.metric).mean().sqrt())}
         of_renders = right_answers(answers, self.held_out.arrays["style"][chosen], self.schema)
         measures["renders"] = float(np.mean(list(of_renders.values())))
         if len(self.held_out_photos):
@@ -289,8 +282,7 @@ class EncoderTask(Task):
         chosen = np.linspace(0, len(self.photos) - 1, min(SHEET, len(self.photos))).astype(int)
         crops = np.stack([self.photos.picture(int(i)) for i in chosen])
         said = self.network(to_float(torch.from_numpy(crops).to(self.metric.device)))
-        style = torch.stack([values.argmax(1) for values in said.styles.values()], 1)
-        drawn = self.decode(said.identity.clamp(-1, 1), one_hot(style, self.schema))
+        drawn = self.decode(said.identity.clamp(-1, 1), one_hot(said.options, self.schema))
         below = (255 * drawn.clamp(0, 1)).byte().permute(0, 2, 3, 1).cpu().numpy()
         rows = np.vstack([np.hstack(list(crops)), np.hstack(list(below))])
         return cv2.resize(rows, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
@@ -301,6 +293,12 @@ def surface_metric(identities: npt.NDArray[np.float32]) -> Tensor:
     1."""
     metric, values = identity_metric(Rig.load()), identities.astype(np.float64)
     return torch.from_numpy((metric / ((values @ metric) * values).sum(1).mean()).astype(np.float32))
+
+
+def shape_error(said: Tensor, truth: Tensor, metric: Tensor) -> Tensor:
+    """(B,) mean squared displacement of the head's surface, by :func:`surface_metric`: relative to that of the base face."""
+    difference = said - truth
+    return ((difference @ metric) * difference).sum(1)
 
 
 def learns(person: str) -> bool:
@@ -319,7 +317,7 @@ def seen_on_renders(style: Tensor, schema: Schema) -> Tensor:
 
 
 def told_loss(logits: dict[str, Tensor], style: Tensor) -> Tensor:
-    """F1 on photos (formula 3): cross-entropy over the slots that somebody saw, labels smoothed, summed over slots."""
+    """F1 (formula 3): cross-entropy over the slots that are known, labels smoothed, summed over slots; `style` (B, slots)."""
     terms = []
     for k, values in enumerate(logits.values()):
         each = functional.cross_entropy(values, style[:, k].clamp_min(0), label_smoothing=SMOOTHING, reduction="none")
@@ -373,12 +371,9 @@ def said_about(network: Encoder, shards: Shards, chosen: npt.NDArray[np.int_], d
 
 def right_answers(answers: list[Encoded], style: npt.NDArray[np.int64], schema: Schema) -> dict[str, float]:
     """Share of right answers per slot, of the slots that somebody saw."""
-    shares = {}
-    for k, slot in enumerate(schema.style):
-        said = torch.cat([a.styles[slot.name].argmax(1) for a in answers]).cpu().numpy()
-        if (seen := style[:, k] >= 0).any():
-            shares[slot.name] = float((said == style[:, k])[seen].mean())
-    return shares
+    right = torch.cat([a.options for a in answers]).cpu().numpy() == style
+    seen = style >= 0
+    return {s.name: float(right[seen[:, k], k].mean()) for k, s in enumerate(schema.style) if seen[:, k].any()}
 
 
 @torch.no_grad()

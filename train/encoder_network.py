@@ -53,7 +53,6 @@ PRESETS: dict[str, Preset] = {
     "gpu": Preset(256, (64, 128, 256, 512, 512), 1024, 96, 0.5),  # the channels of VGG19
 }
 
-
 PART_MEASURES = 5
 """Numbers that are measured of each part: mean red, green and blue, roughness, and area."""
 MEASURED = 64
@@ -68,6 +67,11 @@ class Encoded(NamedTuple):
     styles: dict[str, Tensor]
     visible: Tensor
     parts: Tensor
+
+    @property
+    def options(self) -> Tensor:
+        """(B, slots) number of the likeliest option of every slot."""
+        return torch.stack([logits.argmax(1) for logits in self.styles.values()], 1)
 
 
 class Encoder(nn.Module):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from sdk.schema import EXPRESSION, Schema
+from sdk.schema import EXPRESSION
 from train.geometry import LandmarkRig, Metric, fit_similarity
 from train.networks import LIDS, LIPS, POSE_UNIT, FaceNet, Predictions
 
@@ -129,15 +129,6 @@ def gaussian_nll(truth: Tensor, means: Tensor, log_sigma: Tensor) -> Tensor:
     """Negative log likelihood of ``truth`` (B, N) with standard deviations exp(log_sigma), those kept above e^-5."""
     log_sigma = log_sigma.clamp(min=-5, max=3)
     return (0.5 * ((truth - means) * torch.exp(-log_sigma)).square() + log_sigma).mean()
-
-
-def style_loss(logits: dict[str, Tensor], style: Tensor, schema: Schema) -> Tensor:
-    """Cross-entropy over the slots (CN109902767B [0064], formula 3), labels smoothed; ``style`` (B, slots) option
-    numbers."""
-    terms = [
-        functional.cross_entropy(logits[slot.name], style[:, k], label_smoothing=0.05) for k, slot in enumerate(schema.style)
-    ]
-    return torch.stack(terms).sum()
 
 
 def robust_distance(points: Tensor, target: Tensor) -> Tensor:
