@@ -11,24 +11,22 @@ differences are the point. Finished arms are kept in ``--out``. Writes ``ablatio
 
 from __future__ import annotations
 
-import json
 import shutil
-import subprocess
-import sys
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tyro
-from tqdm import tqdm
 
-from benchmarks import accuracy, likeness, report
+from benchmarks import accuracy, likeness
 from benchmarks.accuracy_photos import of_photos
+from benchmarks.arms import ArmOptions, compare, folder
+from benchmarks.arms import command as training_command
 from export import build_engines
 from sdk import FaceParamClient
 from sdk.models import find_models
-from train.checkpoint import LAST
 from train.data import RenderShards
 from train.losses import Weights
 
@@ -42,26 +40,13 @@ BEGINNING = "the beginning"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(ArmOptions):
     """Options; each is a flag of the command line."""
 
-    renders: str  # folder of aligned renders
-    photos: str  # folder of aligned photos to train on
-    segmenter: Path
     recogniser: Path
-    imitator: Path
     encoder: Path
     dev_photos: Path  # tar of photos of other people, to measure on
     judge: Path  # ONNX file of the recogniser that likeness is measured by
-    out: Path  # folder of the arms' runs
-    start_from: Path | None = None  # checkpoint of train.regressor that all arms begin with
-    steps: int = 400
-    devices: int = 1
-    threads: int = 0
-    precision: str = "auto"
-    preset: str = "cpu"
-    arms: list[str] = field(default_factory=list)  # some arms only
-    renders_measured: int = 500
     people: int = 200
     name: str = "ablation"  # of the JSON file
 
@@ -78,17 +63,10 @@ def arms() -> dict[str, tuple[str, ...]]:
 
 
 def command(options: Options, losses: tuple[str, ...], out: Path) -> list[str]:
-    """The command line of an arm's training."""
-    off = [part for name in ALL if name not in losses for part in (f"--weights.{name.replace('_', '-')}", "0")]
-    given = {
-        "renders": options.renders, "photos": options.photos, "segmenter": options.segmenter, "recogniser": options.recogniser,
-        "imitator": options.imitator, "encoder": options.encoder, "out": out, "steps": options.steps,
-        "devices": options.devices, "threads": options.threads, "precision": options.precision, "preset": options.preset,
-        "average": 0.99,
-    }  # fmt: skip
-    flags = [part for name, value in given.items() for part in (f"--{name}", str(value))]
-    begin = ["--start-from", str(options.start_from)] if options.start_from else []
-    return [sys.executable, "-W", "ignore", "-m", "train.regressor", *flags, *begin, *off]
+    """The command line of the training with some losses alone."""
+    off = {name: 0 for name in ALL if name not in losses}
+    more = {"recogniser": options.recogniser, "encoder": options.encoder}
+    return training_command(options, "train.regressor", off, out, **more)
 
 
 def measure(options: Options, checkpoint: Path, run: Path) -> dict[str, float]:
@@ -116,29 +94,13 @@ def measure(options: Options, checkpoint: Path, run: Path) -> dict[str, float]:
     }
 
 
-def arm(options: Options, name: str, losses: tuple[str, ...]) -> dict[str, float]:
-    """Train and measure, once; what was measured is kept."""
-    run = options.out / name.replace(" ", "_").replace("+", "with")
-    found = run / "measured.json"
-    if not found.is_file():
-        run.mkdir(parents=True, exist_ok=True)
-        checkpoint = options.start_from if name == BEGINNING else None
-        if checkpoint is None:
-            subprocess.run(command(options, losses, run), check=True)
-        found.write_text(json.dumps(measure(options, checkpoint or run / LAST, run)))
-    return dict(json.loads(found.read_text()))
-
-
 def main(options: Options) -> dict[str, Any]:
     """Train and measure the arms that are not there yet; print, write."""
-    chosen = {BEGINNING: ()} if options.start_from else {}
-    chosen |= {name: losses for name, losses in arms().items() if not options.arms or name in options.arms}
-    found = {name: arm(options, name, losses) for name, losses in tqdm(chosen.items(), unit="arm")}
-    results = {"steps": options.steps, "arms": found}
-    rows = [(name, *values.values()) for name, values in found.items()]
-    report.print_table(f"After {options.steps} steps", ("losses", *next(iter(found.values()))), rows)
-    print(f"\n{report.write(options.name, results, ('torch', 'onnxruntime'))}")
-    return results
+    commands: dict[str, list[str] | None] = {BEGINNING: None} if options.start_from else {}
+    for name, losses in arms().items():
+        if not options.arms or name in options.arms:
+            commands[name] = command(options, losses, folder(options, name))
+    return compare(options, options.name, commands, partial(measure, options), ("torch", "onnxruntime"))
 
 
 if __name__ == "__main__":

@@ -10,22 +10,19 @@ are kept in ``--out``. Writes ``ablation_encoder.json``."""
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
 import tyro
-from tqdm import tqdm
 
-from benchmarks import accuracy_styles, report
+from benchmarks import accuracy_styles
+from benchmarks.arms import ArmOptions, command, compare, folder
 from sdk.contract import style_name
 from train import checkpoint, encoder, encoder_network
-from train.checkpoint import LAST
 from train.data import PhotoShards, RenderShards, Shards
 from train.encoder import Weights
 from train.encoder_network import Encoder
@@ -46,25 +43,13 @@ ALL = tuple(asdict(Weights()))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(ArmOptions):
     """Options; each is a flag of the command line."""
 
-    renders: str  # folder of aligned renders
-    photos: str  # folder of aligned photos to train on
-    segmenter: Path
-    imitator: Path
     dev_photos: str  # folder of aligned photos of other people, to measure on
     styles: Path  # table of the styles that people saw on those
     half: Literal["choosing", "reporting", ""] = "reporting"  # which half of it ("": both)
-    out: Path  # folder of the arms' runs
-    start_from: Path | None = None  # checkpoint of train.encoder that all arms begin with
     steps: int = 600
-    devices: int = 1
-    threads: int = 0
-    precision: str = "auto"
-    preset: str = "cpu"
-    arms: list[str] = field(default_factory=list)  # some arms only
-    renders_measured: int = 500
     name: str = "ablation_encoder"  # of the JSON file
 
 
@@ -77,19 +62,6 @@ def arms() -> dict[str, dict[str, float]]:
     return found | {f"all, lambda {value:g}": {"pixels": value} for value in LAMBDAS}
 
 
-def command(options: Options, weights: dict[str, float], out: Path) -> list[str]:
-    """The command line of an arm's training."""
-    changed = [part for name, value in weights.items() for part in (f"--weights.{name}", str(value))]
-    given = {
-        "renders": options.renders, "photos": options.photos, "segmenter": options.segmenter, "imitator": options.imitator,
-        "out": out, "steps": options.steps, "devices": options.devices, "threads": options.threads,
-        "precision": options.precision, "preset": options.preset, "average": 0.99,
-    }  # fmt: skip
-    flags = [part for name, value in given.items() for part in (f"--{name}", str(value))]
-    begin = ["--start-from", str(options.start_from)] if options.start_from else []
-    return [sys.executable, "-W", "ignore", "-m", "train.encoder", *flags, *begin, *changed]
-
-
 def answers(network: Encoder, shards: Shards, chosen: Any) -> tuple[dict[str, Any], Any]:
     """Outputs of the encoder by the contract's names, and sliders (N, 244), on some pictures."""
     with torch.no_grad():
@@ -99,8 +71,8 @@ def answers(network: Encoder, shards: Shards, chosen: Any) -> tuple[dict[str, An
     return styles, torch.cat([a.identity for a in said]).clamp(-1, 1)
 
 
-def measure(options: Options, path: Path) -> dict[str, float]:
-    """The network of a checkpoint on the yardstick."""
+def measure(options: Options, path: Path, run: Path) -> dict[str, float]:
+    """The network of a checkpoint on the yardstick; nothing is written into its folder."""
     network = encoder_network.rebuild(checkpoint.load(path))
     renders, photos = RenderShards(options.renders), PhotoShards(options.dev_photos)
     only = {"half": options.half} if options.half else {}
@@ -125,26 +97,14 @@ def measure(options: Options, path: Path) -> dict[str, float]:
     return {**found, "all slots, renders": float(np.mean(right)), "identity / base, renders": float(error)}
 
 
-def arm(options: Options, name: str, weights: dict[str, float]) -> dict[str, float]:
-    """Train and measure, once; what was measured is kept."""
-    run = options.out / name.replace(" ", "_").replace("+", "with").replace(",", "").replace(":", "")
-    found = run / "measured.json"
-    if not found.is_file():
-        run.mkdir(parents=True, exist_ok=True)
-        subprocess.run(command(options, weights, run), check=True)
-        found.write_text(json.dumps(measure(options, run / LAST)))
-    return dict(json.loads(found.read_text()))
-
-
 def main(options: Options) -> dict[str, Any]:
     """Train and measure the arms that are not there yet; print, write."""
-    chosen = {name: weights for name, weights in arms().items() if not options.arms or name in options.arms}
-    found = {name: arm(options, name, weights) for name, weights in tqdm(chosen.items(), unit="arm")}
-    results = {"steps": options.steps, "half": options.half or "both", "arms": found}
-    rows = [(name, *values.values()) for name, values in found.items()]
-    report.print_table(f"After {options.steps} steps", ("losses", *next(iter(found.values()))), rows)
-    print(f"\n{report.write(options.name, results, ('torch',))}")
-    return results
+    commands = {
+        name: command(options, "train.encoder", weights, folder(options, name))
+        for name, weights in arms().items()
+        if not options.arms or name in options.arms
+    }
+    return compare(options, options.name, commands, partial(measure, options), ("torch",), half=options.half or "both")
 
 
 if __name__ == "__main__":

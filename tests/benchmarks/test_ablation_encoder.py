@@ -7,7 +7,8 @@ from pathlib import Path
 
 import tyro
 
-from benchmarks.ablation_encoder import ALL, LAMBDAS, STEPS, Options, arms, command
+from benchmarks.ablation_encoder import ALL, LAMBDAS, STEPS, Options, arms
+from benchmarks.arms import command
 from train import encoder
 from train.encoder import Weights
 
@@ -22,7 +23,7 @@ def test_arms_switch_off_what_they_say() -> None:
     assert found["+ pictures: all"] == {} and found["renders alone"]["told"] == 0
     assert len(found) == len(STEPS) + len(LAMBDAS)
     for name, weights in found.items():
-        flags = command(options, weights, Path("o") / "arm")
+        flags = command(options, "train.encoder", weights, Path("o") / "arm")
         parsed = tyro.cli(encoder.Options, args=flags[flags.index("train.encoder") + 1 :])
         assert parsed.steps == 7 and parsed.start_from == Path("b")
         assert asdict(parsed.weights) == defaults | weights, name
