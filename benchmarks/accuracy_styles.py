@@ -21,8 +21,8 @@ Array = npt.NDArray[Any]
 
 BINS = 5
 """Of the reliability table, equally wide."""
-CELL = 44
-"""Side in pixels of a cell of a confusion matrix's picture."""
+CELL, MARGIN = 44, 130
+"""Sides in pixels of a cell of a confusion matrix's picture, and of the room for names."""
 
 
 def of_styles(client: FaceParamClient, shard: Path, table: Path, half: str) -> dict[str, Any]:
@@ -116,28 +116,30 @@ def palette_step(slot: Slot) -> float:
 
 def picture(slot: Slot, confusion: Array) -> npt.NDArray[np.uint8]:
     """A confusion matrix (H, W, 3) RGB: what was true in rows, what was answered in columns, darker the more of the row."""
-    confusion = np.asarray(confusion)
-    count, margin = len(slot.options), 130
-    image = np.full((margin + CELL * count, margin + CELL * count, 3), 255, np.uint8)
+    confusion, count = np.asarray(confusion), len(slot.options)
     shares = confusion / np.maximum(confusion.sum(1, keepdims=True), 1)
-
-    def write(text: str, x: int, y: int, colour: int = 0) -> None:
-        cv2.putText(image, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (colour,) * 3, 1, cv2.LINE_AA)
-
-    for row in range(count):
-        write(slot.options[row], 6, margin + CELL * row + CELL // 2 + 5)
-        for column in range(count):
-            corner = (margin + CELL * column, margin + CELL * row)
-            tone = np.array([255, 255, 255]) - shares[row, column] * np.array([230, 170, 90])
-            cv2.rectangle(image, corner, (corner[0] + CELL - 2, corner[1] + CELL - 2), tone.astype(int).tolist(), -1)
-            write(str(confusion[row, column]), corner[0] + 8, corner[1] + CELL // 2 + 5, 255 if shares[row, column] > 0.6 else 0)
-    names = np.full((margin, margin + CELL * count, 3), 255, np.uint8)
-    upright = np.ascontiguousarray(np.rot90(names, -1))
-    for column, name in enumerate(slot.options):
-        place = (6, margin + CELL * column + CELL // 2 + 5)
-        cv2.putText(upright, name, place, cv2.FONT_HERSHEY_SIMPLEX, 0.42, (0, 0, 0), 1, cv2.LINE_AA)
-    image[:margin] = np.rot90(upright)
+    cells = 255 - shares[..., None] * np.array([230, 170, 90])
+    image = np.full((MARGIN + CELL * count,) * 2 + (3,), 255, np.uint8)
+    image[MARGIN:, MARGIN:] = cells.astype(np.uint8).repeat(CELL, 0).repeat(CELL, 1)
+    image[MARGIN + CELL - 2 :: CELL] = image[:, MARGIN + CELL - 2 :: CELL] = 255
+    image[:MARGIN, MARGIN:] = np.rot90(_names(slot.options))
+    image[MARGIN:, :MARGIN] = _names(slot.options)
+    for row, column in np.ndindex(count, count):
+        place = (MARGIN + CELL * column + 8, MARGIN + CELL * row + CELL // 2 + 5)
+        _write(image, str(confusion[row, column]), place, 255 if shares[row, column] > 0.6 else 0)
     return image
+
+
+def _names(options: tuple[str, ...]) -> npt.NDArray[np.uint8]:
+    """The options below one another, a cell each."""
+    image = np.full((CELL * len(options), MARGIN, 3), 255, np.uint8)
+    for row, option in enumerate(options):
+        _write(image, option, (6, CELL * row + CELL // 2 + 5))
+    return image
+
+
+def _write(image: npt.NDArray[np.uint8], text: str, place: tuple[int, int], tone: int = 0) -> None:
+    cv2.putText(image, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.42, (tone,) * 3, 1, cv2.LINE_AA)
 
 
 def write_pictures(folder: Path, kind: str, results: dict[str, Any], schema: Schema) -> None:
