@@ -102,10 +102,10 @@ def mixed_encoder(network: Encoder) -> nn.Module:
     """The same in mixed precision: all but the heads in FP16. ``network`` is left as it is."""
     mixed = copy.deepcopy(network).fold_temperatures().eval()
     _fold_batch_norms(mixed)
-    mixed.blocks[0] = ToHalf(mixed.blocks[0])
+    mixed.trunk = FromHalf(mixed.trunk)
     mixed.features = InHalf(mixed.features)  # type: ignore[assignment]
-    for part in (*mixed.blocks[1:], mixed.parts, mixed.residuals):
-        part.half()
+    for part in (mixed.parts, mixed.residuals):
+        part.half()  # they read the trunk's grids, which are in half already
     return EncoderGraph(mixed).eval()
 
 
@@ -129,20 +129,8 @@ class FromHalf(nn.Module):
         super().__init__()
         self.part = part.half()
 
-    def forward(self, crop: Tensor, features: Sequence[Tensor]) -> list[Tensor]:
-        answer: list[Tensor] = self.part(crop.half(), [grid.half() for grid in features])
-        return answer
-
-
-class ToHalf(nn.Module):
-    """A first part in FP16 that takes FP32 tensors and answers in FP16."""
-
-    def __init__(self, part: nn.Module) -> None:
-        super().__init__()
-        self.part = part.half()
-
-    def forward(self, x: Tensor) -> Tensor:
-        answer: Tensor = self.part(x.half())
+    def forward(self, crop: Tensor, *features: Sequence[Tensor]) -> list[Tensor]:
+        answer: list[Tensor] = self.part(crop.half(), *([grid.half() for grid in grids] for grids in features))
         return answer
 
 

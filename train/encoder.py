@@ -1,7 +1,7 @@
 """Train the encoder E: shapes and styles from labelled faces (CN109902767B).
 
-    python -m train.encoder --renders DIR --photos DIR --segmenter S.pt --imitator G.pt --out DIR --minutes 60 \\
-        --devices 2 --threads 1 --precision bf16-mixed
+    python -m train.encoder --renders DIR --photos DIR --regressor R.pt --segmenter S.pt --imitator G.pt --out DIR \\
+        --minutes 60 --devices 2 --threads 1 --precision bf16-mixed
 
 E says p = (pc, pd) of a picture, the label is p' = (pc', pd'). With the decoder D, here the imitator, frozen, showing faces at
 rest and from the front, the loss is that of the method ([0056]-[0068]), the first two lines:
@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -86,6 +86,7 @@ class Options(LoopOptions):
     faces: tuple[Path, ...] = ()  # JSON lines of faces made for the photos, by players or train.fit
     imitator: Path | None = None  # checkpoint of train.imitator, D (none: without F2)
     segmenter: Path | None = None  # checkpoint of train.segmenter (none: without the loss of parts)
+    regressor: Path | None = None  # checkpoint of train.regressor, with whose trunk a preset that has it begins
     start_from: Path | None = None  # checkpoint of train.encoder to begin with
     photo_shards: str = "lfw-train-*.tar"  # which shards of --photos to train on
     hold_out: int = 1  # this many last render shards are kept for measuring
@@ -178,12 +179,22 @@ class EncoderTask(Task):
             space = IdentitySpace.fit(self.renders.arrays["identity"], identity_metric(Rig.load()), codes)
             self.network.identity_mean.copy_(torch.from_numpy(space.mean))
             self.network.identity_basis.copy_(torch.from_numpy(space.basis))
+        if options.regressor and not resumed:
+            self._begin_with_trunk(options.regressor)
         if options.start_from and not resumed:
             checkpoint.take_over(self.network, checkpoint.load(options.start_from)["average"])
             log.info("begins as %s", options.start_from)
         self.imitator = options.imitator and imitator_network.rebuild(checkpoint.load(options.imitator)).requires_grad_(False)
         self.segmenter = options.segmenter and bisenet.rebuild(checkpoint.load(options.segmenter)).requires_grad_(False)
         self.metric = surface_metric(self.renders.arrays["identity"])
+        self.looked_at = [bool(slot.any()) for slot in (self.labels.style >= 0).T]
+
+    def _begin_with_trunk(self, regressor: Path) -> None:
+        """Of the regressor; what it made of the segmenter's features is not taken over."""
+        if self.network.preset.trunk != "regressor":
+            raise ValueError(f"--regressor: the preset {self.options.preset!r} has a trunk of its own, not the regressor's")
+        checkpoint.take_over(self.network.trunk, checkpoint.rebuild(checkpoint.load(regressor)).trunk.state_dict())
+        log.info("begins with the trunk of %s", regressor)
 
     def batches(self, rank: int, world: int) -> Batches:
         size = BatchSize(self.options.batch_renders, self.options.batch_photos)
@@ -211,7 +222,7 @@ class EncoderTask(Task):
             "told": told_loss(of_photos, told),
             "visible": visible_loss(said.visible, every),
             "rules": rule_loss(of_photos, batch["evidence"], told),
-            "agreement": agreement_loss(of_photos, told),
+            "agreement": agreement_loss(of_photos, told, self.looked_at),
             "parts": self._parts_loss(said.parts[renders::2], crops[renders::2]),  # of each photo one view
         }
         if self.imitator is not None:
@@ -343,15 +354,16 @@ def rule_loss(logits: dict[str, Tensor], evidence: Tensor, style: Tensor) -> Ten
     return torch.stack(terms).sum()
 
 
-def agreement_loss(logits: dict[str, Tensor], style: Tensor) -> Tensor:
+def agreement_loss(logits: dict[str, Tensor], style: Tensor, looked_at: Sequence[bool]) -> Tensor:
     """Self-training on two views of each photo, neighbours: where one is answered with at least SURE, and nobody looked, that
-    answer is the label of the other."""
+    answer is the label of the other. Only in slots that people `looked_at` on other photos: without them, sure grows surer, of
+    one answer for all."""
     terms = []
     for k, values in enumerate(logits.values()):
         other = values.detach().unflatten(0, (-1, 2)).flip(1).flatten(0, 1).softmax(1)
         sure, answer = other.max(1)
         each = functional.cross_entropy(values, answer, reduction="none")
-        terms.append((each * ((sure >= SURE) & (style[:, k] == UNKNOWN))).mean())
+        terms.append(looked_at[k] * (each * ((sure >= SURE) & (style[:, k] == UNKNOWN))).mean())
     return torch.stack(terms).sum()
 
 

@@ -1,24 +1,26 @@
 """The encoder E of CN109902767B: an aligned crop in, the face's continuous parameters and its styles out ([0050]-[0052]).
 
-    crop -> VGG19's sixteen convolutions in five blocks -> 3 residual blocks -> g(x)
+    crop -> trunk -> 3 residual blocks -> g(x)
          -> pc = f_1(g(x)): the 244 identity sliders                            formula 1
          -> pd = f_2(g(x)): one softmax per style slot
 
-VGG19 is that of Simonyan and Zisserman, "Very deep convolutional networks" (ICLR 2015): 3x3 convolutions, two blocks of two
-and three of four, halved by max pooling after each. Batch norm follows each convolution, without which it does not learn from
-scratch. The narrow presets have its depth and a fraction of its channels.
+The method's trunk is VGG19's sixteen convolutions in five blocks (Simonyan and Zisserman, "Very deep convolutional networks",
+ICLR 2015): 3x3, two blocks of two and three of four, halved by max pooling after each. Batch norm follows each convolution,
+without which it does not learn from scratch; narrow presets have its depth and a fraction of its channels. It wants to be
+trained long, or to begin with features of other pictures. So the preset that is shipped has the trunk of the regressor
+(:class:`train.networks.Trunk`) instead, which knows faces before E begins: few photos have styles told by eye.
 
 Beyond the method: E says of every slot whether it can be seen at all (hair under a hat). A temperature per slot, found on
-held-out people, makes the probabilities as right as often as they say. And the fourth block tells the parts of the face
-(:mod:`train.bisenet` teaches it on every photo, labelled or not): the fifth block is told where they are, and the heads what
-colour, how rough and how large each is. Styles are a matter of which pixels are hair; from nothing but labels of whole faces
-that takes a network far longer to find out. f_1 is a linear map in two steps, by way of the principal coefficients of what
-sliders move (:class:`train.geometry.IdentitySpace`), in which errors of all directions are as steep."""
+held-out people, makes the probabilities as right as often as they say. And of its trunk it tells the parts of the face
+(:mod:`train.bisenet` teaches it on every photo, labelled or not): the heads are told what colour, how rough and how large each
+is. Styles are a matter of which pixels are hair; from nothing but labels of whole faces that takes a network far longer to
+find out. f_1 is a linear map in two steps, by way of the principal coefficients of what sliders move
+(:class:`train.geometry.IdentitySpace`), in which errors of all directions are as steep."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -27,30 +29,36 @@ from torch.nn import functional
 from sdk.schema import REFERENCE, Schema
 from train.face_parts import PARTS
 from train.layers import Residual, convolution, dense
+from train.networks import Trunk
 from train.presets import named, restored
 
-DEPTHS = (2, 2, 4, 4, 4)
+VGG19_DEPTHS = (2, 2, 4, 4, 4)
 """Convolutions of VGG19's blocks."""
 RESIDUALS = 3
-"""Residual blocks behind them."""
+"""Residual blocks behind the trunk."""
 
 
 @dataclass(frozen=True)
 class Preset:
-    """Size of a network. ``size``: side in pixels at which it looks at the crop, a multiple of 32; ``widths``: channels of the
-    five blocks; ``hidden``: numbers of g(x); ``identity_codes``: principal coefficients that sliders are made of."""
+    """Size of a network. ``trunk``: whose; ``size``: side in pixels at which it looks at the crop, a multiple of 32; ``widths``:
+    channels of VGG19's five blocks, or of the regressor's stem and four stages; ``depths``: convolutions, or residual blocks,
+    of each (of the stem none); ``hidden``: numbers of g(x); ``identity_codes``: principal coefficients that sliders are made
+    of."""
 
+    trunk: Literal["vgg19", "regressor"]
     size: int
-    widths: tuple[int, int, int, int, int]
+    widths: tuple[int, ...]
+    depths: tuple[int, ...]
     hidden: int
     identity_codes: int
     dropout: float
 
 
 PRESETS: dict[str, Preset] = {
-    "tiny": Preset(64, (8, 8, 16, 16, 16), 32, 12, 0.0),  # tests
-    "cpu": Preset(128, (16, 32, 64, 128, 192), 256, 72, 0.2),  # an hour on two cores
-    "gpu": Preset(256, (64, 128, 256, 512, 512), 1024, 96, 0.5),  # the channels of VGG19
+    "tiny": Preset("vgg19", 64, (8, 8, 16, 16, 16), VGG19_DEPTHS, 32, 12, 0.0),  # tests
+    "narrow": Preset("vgg19", 128, (16, 32, 64, 128, 192), VGG19_DEPTHS, 256, 72, 0.2),  # the method's, for two cores
+    "cpu": Preset("regressor", 256, (24, 32, 64, 128, 224), (0, 1, 2, 2, 1), 256, 72, 0.2),  # shipped; an hour on two cores
+    "gpu": Preset("vgg19", 256, (64, 128, 256, 512, 512), VGG19_DEPTHS, 1024, 96, 0.5),  # the method's, as published
 }
 
 PART_MEASURES = 5
@@ -61,7 +69,8 @@ MEASURED = 64
 
 class Encoded(NamedTuple):
     """What E says about B crops. identity: (B, 244) sliders, meant for [-1, 1], not clipped. styles: logits (B, n) per slot,
-    divided by the slot's temperature. visible: (B, slots) logits. parts: (B, parts, S / 8, S / 8) logits of the face's parts."""
+    divided by the slot's temperature. visible: (B, slots) logits. parts: (B, parts, C, C) logits of
+    the face's parts in C x C cells."""
 
     identity: Tensor
     styles: dict[str, Tensor]
@@ -72,6 +81,27 @@ class Encoded(NamedTuple):
     def options(self) -> Tensor:
         """(B, slots) number of the likeliest option of every slot."""
         return torch.stack([logits.argmax(1) for logits in self.styles.values()], 1)
+
+
+class VGG19(nn.Module):
+    """Sixteen convolutions in five blocks: crop (B, 3, 256, 256) -> grids of S / 2, S / 4 ... S / 32 cells a side."""
+
+    def __init__(self, preset: Preset) -> None:
+        super().__init__()
+        self.size = preset.size
+        before = (3, *preset.widths[:-1])
+        self.blocks = nn.ModuleList(
+            nn.Sequential(*(convolution(inputs if k == 0 else width, width, 3) for k in range(depth)))
+            for inputs, width, depth in zip(before, preset.widths, preset.depths, strict=True)
+        )
+
+    def forward(self, crop: Tensor) -> list[Tensor]:
+        x = functional.interpolate(crop - 0.5, size=(self.size, self.size), mode="bilinear", align_corners=False)
+        grids = []
+        for block in self.blocks:
+            x = functional.max_pool2d(block(x), 2)
+            grids.append(x)
+        return grids
 
 
 class Encoder(nn.Module):
@@ -85,14 +115,15 @@ class Encoder(nn.Module):
         super().__init__()
         self.preset, self.schema = preset, schema
         self.options = [len(slot.options) for slot in schema.style]
-        before = (3, *preset.widths[:3], preset.widths[3] + len(PARTS))
-        self.blocks = nn.ModuleList(
-            nn.Sequential(*(convolution(inputs if k == 0 else width, width, 3) for k in range(depth)))
-            for inputs, width, depth in zip(before, preset.widths, DEPTHS, strict=True)
-        )
-        deep = preset.widths[-1]
+        *_, middle, _, deep = preset.widths
+        self.trunk: nn.Module
+        if preset.trunk == "vgg19":
+            self.trunk, side = VGG19(preset), preset.size // 32
+        else:
+            self.trunk, side = Trunk(preset.widths[0], preset.widths[1:], preset.depths[1:]), preset.size // 64
         self.residuals = nn.Sequential(*(Residual(deep, deep, 1) for _ in range(RESIDUALS)))
-        side = preset.size // 2 ** len(DEPTHS)
+        for block in self.residuals:
+            nn.init.zeros_(block.second[1].weight)  # they begin with adding nothing to the trunk
         self.features = dense(deep * side**2, preset.hidden)
         self.measures = dense(PART_MEASURES * len(PARTS), MEASURED)
         self.dropout = nn.Dropout(preset.dropout)
@@ -100,7 +131,7 @@ class Encoder(nn.Module):
         self.continuous = nn.Linear(known, preset.identity_codes)
         self.discrete = nn.Linear(known, sum(self.options))
         self.visible = nn.Linear(known, len(schema.style))
-        self.parts = nn.Conv2d(preset.widths[3], len(PARTS), 1)
+        self.parts = nn.Conv2d(middle, len(PARTS), 1)
         for head in (self.continuous, self.discrete, self.visible):
             nn.init.normal_(head.weight, std=0.1 * known**-0.5)
             nn.init.zeros_(head.bias)
@@ -110,18 +141,11 @@ class Encoder(nn.Module):
 
     def forward(self, crop: Tensor) -> Encoded:
         """crop: (B, 3, 256, 256) float32 RGB in [0, 1]."""
-        size = self.preset.size
-        x = small = functional.interpolate(crop - 0.5, size=(size, size), mode="bilinear", align_corners=False)
-        *first, fourth, fifth = self.blocks
-        for block in first:
-            x = functional.max_pool2d(block(x), 2)
-        x = fourth(x)
-        parts = self.parts(x)
-        where = parts.float().softmax(1)
-        x = functional.max_pool2d(torch.cat([x, where.to(x.dtype)], 1), 2)
-        x = self.residuals(functional.max_pool2d(fifth(x), 2)).flatten(1)
+        *_, middle, _, deep = self.trunk(crop)
+        parts = self.parts(middle)
+        x = self.residuals(deep).flatten(1)
         with torch.autocast(crop.device.type, enabled=False):
-            measured = self.measures(measure(small.float(), where))
+            measured = self.measures(measure(crop, parts.float().softmax(1)))
             x = self.dropout(torch.cat([self.features(x.float()), measured], 1))
             logits = self.discrete(x).split(self.options, 1)
             styles = {
@@ -143,7 +167,7 @@ class Encoder(nn.Module):
 
 def measure(picture: Tensor, where: Tensor) -> Tensor:
     """Mean colour, roughness (deviation of brightness within a cell) and area of parts (B, parts * PART_MEASURES): of a picture
-    (B, 3, S, S), and `where` (B, parts, S / 8, S / 8) the probabilities of the parts in each cell."""
+    (B, 3, S, S), and `where` (B, parts, C, C) the probabilities of the parts in each cell."""
     cell = picture.shape[-1] // where.shape[-1]
     colour, grey = functional.avg_pool2d(picture, cell), picture.mean(1, keepdim=True)
     variance = functional.avg_pool2d(grey.square(), cell) - functional.avg_pool2d(grey, cell).square()

@@ -162,17 +162,18 @@ class Trunk(nn.Module):
     """Crop (B, 3, 256, 256) and T, if any -> features on grids of 64, 32, 16, 8 and 4 cells. The 7x7 stem reads every pixel at
     full resolution; T is added to the grids of its own sizes, at first with no weight."""
 
-    def __init__(self, preset: Preset, channels: Sequence[int]) -> None:
-        """`channels`: of the grids of T, from 64 cells downwards."""
+    def __init__(self, stem: int, widths: Sequence[int], depths: Sequence[int], channels: Sequence[int] = ()) -> None:
+        """Channels of the stem, channels and residual blocks of the stages, and channels of the grids of T, from 64 cells
+        downwards."""
         super().__init__()
-        self.stem = convolution(3, preset.stem, 7, 4, 3)
-        own = (preset.stem, *preset.widths)
+        self.stem = convolution(3, stem, 7, 4, 3)
+        own = (stem, *widths)
         self.join = nn.ModuleList(nn.Conv2d(a, b, 1, bias=False) for a, b in zip(channels, own, strict=False))
         for join in self.join:
             nn.init.zeros_(join.weight)
-        self.stages = residual_stages(preset.stem, preset.widths, preset.depths)
+        self.stages = residual_stages(stem, widths, depths)
 
-    def forward(self, crop: Tensor, features: Sequence[Tensor]) -> list[Tensor]:
+    def forward(self, crop: Tensor, features: Sequence[Tensor] = ()) -> list[Tensor]:
         x = self.stem(crop)  # its batch norm takes out the mean of the pixels
         grids = []
         for number, stage in enumerate((nn.Identity(), *self.stages)):
@@ -243,7 +244,7 @@ class FaceNet(nn.Module):
         of_t = (segmenter.preset.fused, *2 * [segmenter.preset.refined]) if segmenter else ()
         of_global = segmenter.preset.widths[-1] if segmenter else 0
         self.spaces = Spaces(preset, len(schema.identity))
-        self.trunk = Trunk(preset, of_t)
+        self.trunk = Trunk(preset.stem, preset.widths, preset.depths, of_t)
         eight, four = preset.widths[2], preset.widths[3]
         self.flatten_eight = convolution(eight, preset.description // 16, 1)
         self.flatten_four = convolution(four, preset.description // 8, 1)

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from sdk.errors import SchemaError
 from sdk.schema import REFERENCE
-from train import checkpoint, encoder, encoder_network
+from train import bisenet, checkpoint, encoder, encoder_network, networks
 from train.data import PhotoShards
 from train.encoder import Labels, Options
 from train.face_files import UNKNOWN, MadeFace
@@ -54,7 +54,7 @@ def all_but_one_learn(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_it_has_the_structure_of_the_method() -> None:
     network = encoder_network.build("tiny")
-    convolutions = [m for m in network.blocks.modules() if isinstance(m, torch.nn.Conv2d)]
+    convolutions = [m for m in network.trunk.modules() if isinstance(m, torch.nn.Conv2d)]
     assert len(convolutions) == 16, "VGG19 has sixteen"
     assert len(network.residuals) == 3
     said = network(torch.rand(2, 3, 256, 256))
@@ -123,13 +123,15 @@ def test_sure_answers_teach_the_other_view() -> None:
     logits = {name: torch.zeros(2, len(REFERENCE.slot(name).options)) for name in SLOTS}
     logits["hair"][0, 4] = 20
     logits["hair"].requires_grad_()
-    told = torch.full((2, len(SLOTS)), UNKNOWN)
-    encoder.agreement_loss(logits, told).backward()
+    told, looked_at = torch.full((2, len(SLOTS)), UNKNOWN), [True] * len(SLOTS)
+    encoder.agreement_loss(logits, told, looked_at).backward()
     gradient = logits["hair"].grad
     assert gradient is not None and gradient[0].abs().max() < 1e-6, "who is sure learns nothing from who is not"
     assert gradient[1, 4] < 0
     told[1, 0] = 2
-    assert encoder.agreement_loss(logits, told) == 0, "what somebody saw needs no guess"
+    assert encoder.agreement_loss(logits, told, looked_at) == 0, "what somebody saw needs no guess"
+    told[1, 0] = UNKNOWN
+    assert encoder.agreement_loss(logits, told, [False] * len(SLOTS)) == 0, "nobody ever looked: nothing to agree on"
 
 
 def test_colours_of_hair_that_is_not_there_are_hidden() -> None:
@@ -168,6 +170,22 @@ def test_it_begins_as_another_run_ended(options: Options) -> None:
     task = encoder.EncoderTask(replace(options, start_from=options.out / checkpoint.LAST))
     for name, value in task.network.state_dict().items():
         assert torch.equal(value, first[name]), name
+
+
+def test_it_begins_with_the_trunk_of_the_regressor(options: Options, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    regressor = networks.build("tiny", bisenet.build("tiny"))
+    checkpoint.save(tmp_path / "r.pt", {"average": regressor.state_dict(), "description": networks.describe(regressor)})
+    sizes = regressor.preset
+    small = replace(
+        encoder_network.PRESETS["cpu"], widths=(sizes.stem, *sizes.widths), depths=(0, *sizes.depths), identity_codes=12
+    )
+    monkeypatch.setitem(encoder_network.PRESETS, "small", small)
+    found = encoder.EncoderTask(replace(options, preset="small", regressor=tmp_path / "r.pt")).network
+    for name, value in found.trunk.state_dict().items():
+        assert torch.equal(value, regressor.trunk.state_dict()[name]), name
+    assert [grid.shape[-1] for grid in found.trunk(torch.rand(1, 3, 256, 256))] == [64, 32, 16, 8, 4]
+    with pytest.raises(ValueError, match=r"--regressor: the preset 'tiny' has a trunk of its own"):
+        encoder.EncoderTask(replace(options, regressor=tmp_path / "r.pt"))
 
 
 def test_temperatures_make_doubt_as_large_as_error(options: Options) -> None:
