@@ -145,7 +145,7 @@ class Encoder(nn.Module):
         parts = self.parts(middle)
         x = self.residuals(deep).flatten(1)
         with torch.autocast(crop.device.type, enabled=False):
-            measured = self.measures(measure(crop, parts.float().softmax(1)))
+            measured = self.measures(measure(crop.float(), parts.float().softmax(1)))
             x = self.dropout(torch.cat([self.features(x.float()), measured], 1))
             logits = self.discrete(x).split(self.options, 1)
             styles = {
