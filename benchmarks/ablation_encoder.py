@@ -1,16 +1,16 @@
 """What does each step of the encoder's training buy on photos? The same training with some losses switched off.
 
-    python -m benchmarks.ablation_encoder --renders ALIGNED --photos ALIGNED --segmenter S.pt --imitator G.pt \\
-        --dev-photos lfw-dev.tar --styles benchmarks/labels/styles-lfw-dev.csv --out runs/ablation_encoder --steps 600
+    python -m benchmarks.ablation_encoder --renders ALIGNED --photos ALIGNED --regressor R.pt --segmenter S.pt --imitator G.pt \\
+        --dev-photos ALIGNED --styles benchmarks/labels/styles-lfw-dev.csv --out runs/ablation_encoder --steps 600
 
 *Arms*: F1 on renders and shape alone; then one by one, each on top of the one before, the parts that the segmenter sees on
 photos, the colours that rules measure, what people told by eye, agreement with itself, and F2 on pictures through the imitator;
-then all with other weights of F2, the method's lambda. All arms begin alike, with nothing or as ``--start-from``. Finished arms
-are kept in ``--out``. Writes ``ablation_encoder.json``."""
+then all with other weights of F2, the method's lambda; and all with the method's own trunk, VGG19's, which begins with nothing,
+where the others begin with the regressor's. Finished arms are kept in ``--out``. Writes ``ablation_encoder.json``."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -40,12 +40,14 @@ STEPS = (
 LAMBDAS = (1.0, 16.0)
 """Weights of F2 besides its own."""
 ALL = tuple(asdict(Weights()))
+NARROW = "all, VGG19 from nothing"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options(ArmOptions):
     """Options; each is a flag of the command line."""
 
+    regressor: Path  # checkpoint of train.regressor, with whose trunk all arms but one begin
     dev_photos: str  # folder of aligned photos of other people, to measure on
     styles: Path  # table of the styles that people saw on those
     half: Literal["choosing", "reporting", ""] = "reporting"  # which half of it ("": both)
@@ -97,13 +99,18 @@ def measure(options: Options, path: Path, run: Path) -> dict[str, float]:
     return {**found, "all slots, renders": float(np.mean(right)), "identity / base, renders": float(error)}
 
 
+def trainings(options: Options) -> dict[str, list[str]]:
+    """The command of every arm."""
+    begins = {"regressor": options.regressor}
+    found = {
+        name: command(options, "train.encoder", weights, folder(options, name), **begins) for name, weights in arms().items()
+    }
+    return found | {NARROW: command(replace(options, preset="narrow"), "train.encoder", {}, folder(options, NARROW))}
+
+
 def main(options: Options) -> dict[str, Any]:
     """Train and measure the arms that are not there yet; print, write."""
-    commands = {
-        name: command(options, "train.encoder", weights, folder(options, name))
-        for name, weights in arms().items()
-        if not options.arms or name in options.arms
-    }
+    commands = {name: line for name, line in trainings(options).items() if not options.arms or name in options.arms}
     return compare(options, options.name, commands, partial(measure, options), ("torch",), half=options.half or "both")
 
 

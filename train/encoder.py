@@ -42,7 +42,7 @@ from train.data import Arrays, Batches, BatchSize, PhotoShards, RenderShards, Sh
 from train.encoder_network import Encoded, Encoder
 from train.face_files import UNKNOWN, read_faces
 from train.geometry import IdentitySpace, identity_metric, mirrored_landmarks
-from train.imitator_network import one_hot
+from train.imitator_network import at_rest, one_hot
 from train.loop import Loop, LoopOptions, Task
 from train.photo_styles import photo_evidence
 from train.style_labels import HIDDEN, read_styles
@@ -135,7 +135,10 @@ class EncoderBatches(Batches):
     """As :class:`train.data.Batches`; photos come with ``photo_style`` (P, slots), ``photo_identity`` (P, 244) and ``made``
     (P,), and neighbours 2k and 2k + 1 are two views of one photo, every other of them one that has labels."""
 
-    labels: Labels
+    def __init__(self, labels: Labels, *arguments: Any) -> None:
+        """`labels` of the photos, and what :class:`train.data.Batches` takes."""
+        super().__init__(*arguments)
+        self.labels, self._labelled = labels, np.flatnonzero((labels.style != UNKNOWN).any(1))
 
     def _pair(self, first: int, rng: np.random.Generator) -> list[Arrays]:
         if len(self._labelled) and rng.random() < 0.5:
@@ -148,12 +151,6 @@ class EncoderBatches(Batches):
         identity = self.labels.identity[index] * (self.identity_signs if row["mirrored"] else 1)
         known = {"photo_style": self.labels.style[index], "photo_identity": identity.astype(np.float32)}
         return {**row, **known, "made": np.bool_(self.labels.made[index])}
-
-    def know(self, labels: Labels) -> EncoderBatches:
-        """Take in what is known of the photos."""
-        self.labels = labels
-        self._labelled = np.flatnonzero((labels.style != UNKNOWN).any(1))
-        return self
 
 
 class EncoderTask(Task):
@@ -200,7 +197,7 @@ class EncoderTask(Task):
         size = BatchSize(self.options.batch_renders, self.options.batch_photos)
         mirror = mirrored_landmarks(Rig.load())
         arguments = (self.renders, self.photos, size, self.options.seed, mirror, self.evidence, rank, world)
-        return EncoderBatches(*arguments).know(self.labels)
+        return EncoderBatches(self.labels, *arguments)
 
     def to(self, device: torch.device) -> None:
         self.metric = self.metric.to(device)
@@ -238,15 +235,10 @@ class EncoderTask(Task):
         rows = rows[torch.linspace(0, len(rows) - 1, min(self.options.decoded, len(rows)), device=rows.device).long()]
         options = one_hot(torch.where(style[rows] >= 0, style[rows], said.options[rows]), self.schema)
         with self.autocast():
-            drawn = self.decode(said.identity[rows].clamp(-1, 1), options)
+            drawn = at_rest(self.imitator, said.identity[rows].clamp(-1, 1), options)
             with torch.no_grad():
-                wanted = self.decode(identity[rows], options)
+                wanted = at_rest(self.imitator, identity[rows], options)
         return (drawn.float() - wanted.float()).square().mean((1, 2, 3)).add(1e-8).sqrt().mean()
-
-    def decode(self, identity: Tensor, options: Tensor) -> Tensor:
-        """D: faces (B, 244) at rest, from the front, in styles (B, O) -> (B, 3, 256, 256)."""
-        rest = identity.new_zeros(len(identity), len(self.schema.expression))
-        return self.imitator(identity, rest, identity.new_zeros(len(identity), len(self.schema.pose)), options)  # type: ignore[misc]
 
     def _parts_loss(self, logits: Tensor, crops: Tensor) -> Tensor:
         """Cross-entropy with what the segmenter sees."""
@@ -293,7 +285,7 @@ class EncoderTask(Task):
         chosen = np.linspace(0, len(self.photos) - 1, min(SHEET, len(self.photos))).astype(int)
         crops = np.stack([self.photos.picture(int(i)) for i in chosen])
         said = self.network(to_float(torch.from_numpy(crops).to(self.metric.device)))
-        drawn = self.decode(said.identity.clamp(-1, 1), one_hot(said.options, self.schema))
+        drawn = at_rest(self.imitator, said.identity.clamp(-1, 1), one_hot(said.options, self.schema))
         below = (255 * drawn.clamp(0, 1)).byte().permute(0, 2, 3, 1).cpu().numpy()
         rows = np.vstack([np.hstack(list(crops)), np.hstack(list(below))])
         return cv2.resize(rows, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)

@@ -43,7 +43,7 @@ from train.encoder_network import Encoder
 from train.face_files import MadeFace, read_face
 from train.face_parts import BACKGROUND, NECK_AND_EARS
 from train.geometry import LandmarkRig, fit_similarity
-from train.imitator_network import Decoder, Imitator, one_hot
+from train.imitator_network import Decoder, Imitator, at_rest, one_hot
 from train.losses import exclusive, robust_distance, unrest
 from train.networks import POSE_UNIT, FaceNet
 from train.self_supervision import TEMPERATURE, Parameters, content_loss
@@ -192,9 +192,8 @@ class Fitter(nn.Module):
         identity = torch.from_numpy(np.stack([c.identity for c in characters]))
         drawn = []
         for first in range(0, len(crops), 16):
-            some = identity[first : first + 16].to(crops.device)
-            rest, ahead = some.new_zeros(len(some), len(self.schema.expression)), some.new_zeros(len(some), 2)
-            drawn.append(self.critic(self.imitator(some, rest, ahead, style[first : first + 16].to(crops.device))))
+            some = slice(first, first + 16)
+            drawn.append(self.critic(at_rest(self.imitator, identity[some].to(crops.device), style[some].to(crops.device))))
         photos = torch.cat([self.critic(part) for part in crops.split(16)])
         self.photo_middle, self.drawn_middle = photos.mean(0), torch.cat(drawn).mean(0)
         self.gallery, self.gallery_person = functional.normalize(photos - self.photo_middle, dim=1), person
@@ -408,8 +407,7 @@ def made_faces(fitted: Fitted, photos: PhotoShards, part: npt.NDArray[np.intp], 
 def panels(fitter: Fitter, fitted: Fitted, crops: Tensor) -> list[npt.NDArray[np.uint8]]:
     """Each photo, its second and its fourth picture, one below the other."""
     (identity, expression, pose), style = fitted.parameters, one_hot(fitted.style, fitter.schema)
-    second = fitter.imitator(identity, expression, pose, style)
-    fourth = fitter.imitator(identity, torch.zeros_like(expression), torch.zeros_like(pose), style)
+    second, fourth = fitter.imitator(identity, expression, pose, style), at_rest(fitter.imitator, identity, style)
     columns = torch.cat([crops, second, fourth], 2).clamp(0, 1)
     return list((255 * columns).byte().permute(0, 2, 3, 1).cpu().numpy())
 

@@ -274,6 +274,13 @@ class Decoder(nn.Module):
         return torch.sigmoid(self.layers(values[..., None, None]).float())
 
 
+def at_rest(imitator: Imitator | Decoder, identity: Tensor, style: Tensor) -> Tensor:
+    """Pictures (B, 3, 256, 256) of faces (B, 244) in styles (B, O) without expression, from the front."""
+    nothing = (identity.new_zeros(len(identity), count) for count in (len(imitator.schema.expression), len(imitator.schema.pose)))
+    pictures: Tensor = imitator(identity, *nothing, style)
+    return pictures
+
+
 def vertex_normals(rig: Rig) -> npt.NDArray[np.float32]:
     """(V, 3) unit normals of the base face."""
     corners = rig.base[rig.triangles]

@@ -34,7 +34,7 @@ from sdk.schema import EXPRESSION
 from train.bisenet import Segmentation
 from train.encoder_network import Encoder
 from train.face_parts import MOUTH, REBUILT
-from train.imitator_network import Decoder, Imitator, one_hot
+from train.imitator_network import Decoder, Imitator, at_rest, one_hot
 from train.losses import OPPOSITE
 from train.networks import POSE_UNIT, FaceNet, Predictions, Seen
 from train.studio import PITCH, YAW, StudioView
@@ -93,12 +93,12 @@ class SelfSupervision(nn.Module):
 
     def rebuild(self, values: Parameters, style: Tensor) -> Rebuilt:
         """Step f. `style`: (B, O) one-hot."""
-        rest, ahead, base = (torch.zeros_like(v) for v in (values.expression, values.pose, values.identity))
+        base = torch.zeros_like(values.identity)
         second = self.imitator(values.identity, values.expression, values.pose, style)
         third = self.imitator(base, values.expression, values.pose, style)
-        fourth = self.imitator(values.identity, rest, ahead, style)
+        fourth = at_rest(self.imitator, values.identity, style)
         with torch.no_grad():
-            of_base = self.imitator(base, rest, ahead, style)
+            of_base = at_rest(self.imitator, base, style)
         return Rebuilt(second, third, fourth, of_base)
 
     def losses(

@@ -7,23 +7,24 @@ from pathlib import Path
 
 import tyro
 
-from benchmarks.ablation_encoder import ALL, LAMBDAS, STEPS, Options, arms
-from benchmarks.arms import command
+from benchmarks.ablation_encoder import ALL, LAMBDAS, NARROW, STEPS, Options, arms, trainings
 from train import encoder
 from train.encoder import Weights
 
 
 def test_arms_switch_off_what_they_say() -> None:
     options = Options(
-        renders="renders", photos="photos", segmenter=Path("s"), imitator=Path("g"), dev_photos="p", styles=Path("t"),
-        out=Path("o"), steps=7, start_from=Path("b"),
+        renders="renders", photos="photos", regressor=Path("r"), segmenter=Path("s"), imitator=Path("g"), dev_photos="p",
+        styles=Path("t"), out=Path("o"), steps=7,
     )  # fmt: skip
     found, defaults = arms(), asdict(Weights())
     assert sorted(loss for _, losses in STEPS for loss in losses) == sorted(ALL)
     assert found["+ pictures: all"] == {} and found["renders alone"]["told"] == 0
     assert len(found) == len(STEPS) + len(LAMBDAS)
-    for name, weights in found.items():
-        flags = command(options, "train.encoder", weights, Path("o") / "arm")
+    lines = trainings(options)
+    assert list(lines) == [*found, NARROW]
+    for name, flags in lines.items():
         parsed = tyro.cli(encoder.Options, args=flags[flags.index("train.encoder") + 1 :])
-        assert parsed.steps == 7 and parsed.start_from == Path("b")
-        assert asdict(parsed.weights) == defaults | weights, name
+        assert parsed.steps == 7 and parsed.out.parent == Path("o")
+        assert (parsed.regressor, parsed.preset) == ((None, "narrow") if name == NARROW else (Path("r"), "cpu"))
+        assert asdict(parsed.weights) == defaults | found.get(name, {}), name
