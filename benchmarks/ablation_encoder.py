@@ -4,9 +4,10 @@
         --dev-photos ALIGNED --styles benchmarks/labels/styles-lfw-dev.csv --out runs/ablation_encoder --steps 600
 
 *Arms*: F1 on renders and shape alone; then one by one, each on top of the one before, the parts that the segmenter sees on
-photos, the colours that rules measure, what people told by eye, agreement with itself, and F2 on pictures through the imitator;
-then all with other weights of F2, the method's lambda; and all with the method's own trunk, VGG19's, which begins with nothing,
-where the others begin with the regressor's. Finished arms are kept in ``--out``. Writes ``ablation_encoder.json``."""
+photos, the colours of eyes and lips that rules measure, what people told by eye, agreement with itself, and F2 on pictures
+through the imitator; then all with other weights of F2, the method's lambda; and all with the method's own trunk, VGG19's, which
+begins with nothing, where the others begin with the regressor's. Finished arms are kept in ``--out``. Writes
+``ablation_encoder.json``."""
 
 from __future__ import annotations
 
@@ -31,7 +32,7 @@ from train.face_files import UNKNOWN
 STEPS = (
     ("renders alone", ("styles", "shape", "visible")),
     ("+ parts on photos", ("parts",)),
-    ("+ colours by rule", ("rules",)),
+    ("+ eyes and lips by rule", ("rules",)),
     ("+ told by eye", ("told",)),
     ("+ agreement", ("agreement",)),
     ("+ pictures: all", ("pixels",)),

@@ -13,10 +13,11 @@ rest and from the front, the loss is that of the method ([0056]-[0068]), the fir
 Labels come from renders, whose parameters are known; from ``--faces``, files of faces that players or :mod:`train.fit` made for
 photos ([0054], :mod:`train.face_files`); and from ``--styles``, what people saw on photos (:mod:`train.style_labels`).
 
-Renders and photos are in every batch. What photos add beyond the labels that they have: the colours that rules measure on them
-(:mod:`train.photo_styles`); agreement, where E is sure of one view of a photo it should say the same of another; and the parts
-of the face as the segmenter sees them. Seven of ten people are learnt from, the others measure when to stop, and set the
-temperatures of the probabilities at the end ([0069]). ``--start-from`` begins with the weights of another run."""
+Renders and photos are in every batch. What photos add beyond the labels that they have: agreement, where E is sure of one view
+of a photo it should say the same of another; of colours that nobody labelled, eyes and lips, what rules measure
+(:mod:`train.photo_styles`); and the parts of the face as the segmenter sees them. Seven of ten people are learnt from, the
+others measure when to stop, and set the temperatures of the probabilities at the end ([0069]). ``--start-from`` begins with the
+weights of another run."""
 
 from __future__ import annotations
 
@@ -53,7 +54,7 @@ LABELS = Path(__file__).with_name("labels") / "styles-lfw-train.csv"
 LEARNT_SHARE = 0.7
 """Share of the people that are learnt from ([0069])."""
 RULED = ("skin", "hair_colour", "iris", "lip")
-"""Slots whose rules are believed on photos that nobody labelled: colours. On shapes the rules are hardly better than chance."""
+"""Slots whose rules are believed where nobody looked at any photo: colours. On shapes they are hardly better than chance."""
 SURE = 0.8
 """Probability from which an answer on one view of a photo teaches the other."""
 SMOOTHING = 0.05
@@ -218,7 +219,7 @@ class EncoderTask(Task):
             "shape": shape_error(said.identity[known], identity[known], self.metric).mean(),
             "told": told_loss(of_photos, told),
             "visible": visible_loss(said.visible, every),
-            "rules": rule_loss(of_photos, batch["evidence"], told),
+            "rules": rule_loss(of_photos, batch["evidence"], told, self.looked_at),
             "agreement": agreement_loss(of_photos, told, self.looked_at),
             "parts": self._parts_loss(said.parts[renders::2], crops[renders::2]),  # of each photo one view
         }
@@ -334,15 +335,15 @@ def visible_loss(logits: Tensor, style: Tensor) -> Tensor:
     return _mean_of(each, style != UNKNOWN)
 
 
-def rule_loss(logits: dict[str, Tensor], evidence: Tensor, style: Tensor) -> Tensor:
-    """-log of the probability of what was measured, `evidence` (B, options of all slots side by side): P(measurement | option) up
-    to a factor per slot, in the slots of RULED that nobody looked at. Options that measure alike are not told apart by it."""
+def rule_loss(logits: dict[str, Tensor], evidence: Tensor, style: Tensor, looked_at: Sequence[bool]) -> Tensor:
+    """Cross-entropy with what was measured, `evidence` (B, options of all slots side by side), P(measurement | option) up to a
+    factor per slot, as P(option | measurement) under even odds; in the slots of RULED that people `looked_at` on no photo. What
+    looks alike to the rules stays alike: maximum likelihood of the measurements would give all to the commonest option."""
     columns = evidence.split([values.shape[1] for values in logits.values()], 1)
     terms = []
     for k, ((name, values), seen) in enumerate(zip(logits.items(), columns, strict=True)):
-        if name in RULED:
-            each = -(values.log_softmax(1) + seen.log()).logsumexp(1)
-            terms.append(_mean_of(each, style[:, k] == UNKNOWN))
+        each = functional.cross_entropy(values, seen / seen.sum(1, keepdim=True), reduction="none")
+        terms.append((name in RULED and not looked_at[k]) * _mean_of(each, style[:, k] == UNKNOWN))
     return torch.stack(terms).sum()
 
 

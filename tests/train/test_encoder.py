@@ -109,14 +109,20 @@ def test_losses_count_what_is_known_only() -> None:
     assert encoder.visible_loss(visible, style) < 1e-6
 
 
-def test_evidence_that_knows_nothing_costs_nothing() -> None:
-    logits = {name: torch.randn(4, len(REFERENCE.slot(name).options)) for name in SLOTS}
-    options = sum(values.shape[1] for values in logits.values())
-    nobody = torch.full((4, len(SLOTS)), UNKNOWN)
-    assert encoder.rule_loss(logits, torch.ones(4, options), nobody).abs() < 1e-5
-    against = torch.full((4, options), 0.03)
-    assert encoder.rule_loss(logits, against, nobody) > 0
-    assert encoder.rule_loss(logits, against, torch.zeros_like(nobody)) == 0, "what somebody saw needs no rule"
+def test_rules_teach_what_they_measure_where_nobody_looked() -> None:
+    slots, nobody = REFERENCE.style, [False] * len(SLOTS)
+    style = torch.full((4, len(SLOTS)), UNKNOWN)
+    evidence = torch.rand(4, sum(len(slot.options) for slot in slots)) + 0.03
+    logits = dict(zip(SLOTS, torch.zeros_like(evidence).split([len(s.options) for s in slots], 1), strict=True))
+    for values in logits.values():
+        values.requires_grad_()
+    encoder.rule_loss(logits, evidence, style, nobody).backward()
+    iris = evidence[:, -sum(len(s.options) for s in slots[-2:]) : -len(slots[-1].options)]
+    expected = (1 / iris.shape[1] - iris / iris.sum(1, keepdim=True)) / 4
+    torch.testing.assert_close(logits["iris"].grad, expected)
+    assert not logits["hair"].grad.any(), "shapes are not told by rules"  # type: ignore[union-attr]
+    assert encoder.rule_loss(logits, evidence, torch.zeros_like(style), nobody) == 0, "what somebody saw needs no rule"
+    assert encoder.rule_loss(logits, evidence, style, [True] * len(SLOTS)) == 0, "nor does what people saw on other photos"
 
 
 def test_sure_answers_teach_the_other_view() -> None:
