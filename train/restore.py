@@ -14,7 +14,7 @@ serve training only. Weights are as fine as the files store them (FP16, the two 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -105,29 +105,27 @@ def folded(network: nn.Module) -> Iterator[tuple[str, str]]:
 
 
 @torch.no_grad()
-def measure_norms(network: nn.Module, shards: list[Shards], count: int, batch: int = 32) -> None:
+def measure_norms(networks: Sequence[nn.Module], shards: Sequence[Shards], count: int, batch: int = 32) -> None:
     """Give every batch norm the mean and variance of what it sees on some pictures, and such scales and offsets that it says
     the same as before."""
-    norms = {name: network.get_submodule(name) for _, name in folded(network)}
-    sums: dict[str, list[Tensor]] = {name: [] for name in norms}
-    hooks = []
-    for name, norm in norms.items():
+    norms = [network.get_submodule(name) for network in networks for _, name in folded(network)]
+    sums: dict[nn.Module, list[Tensor]] = {norm: [] for norm in norms}
 
-        def measure(_: nn.Module, inputs: tuple[Tensor], name: str = name) -> None:
-            values = inputs[0].transpose(0, 1).flatten(1).double()
-            sums[name].append(torch.stack([values.mean(1), values.square().mean(1)]))
+    def measure(norm: nn.Module, inputs: tuple[Tensor]) -> None:
+        values = inputs[0].transpose(0, 1).flatten(1).double()
+        sums[norm].append(torch.stack([values.mean(1), values.square().mean(1)]))
 
-        hooks.append(norm.register_forward_pre_hook(measure))
+    hooks = [norm.register_forward_pre_hook(measure) for norm in norms]
     for some in shards:
         chosen = np.linspace(0, len(some) - 1, min(count, len(some))).astype(int)
         for part in tqdm(np.array_split(chosen, -(-len(chosen) // batch)), desc="batch norms"):
-            crops = torch.from_numpy(np.stack([some.picture(int(i)) for i in part]))
-            seen = (to_float(crops), torch.from_numpy(some.mesh(part)))
-            network(*seen if isinstance(network, FaceNet) else seen[:1])
+            crops = to_float(torch.from_numpy(np.stack([some.picture(int(i)) for i in part])))
+            for network in networks:
+                network(*(crops, torch.from_numpy(some.mesh(part))) if isinstance(network, FaceNet) else (crops,))
     for hook in hooks:
         hook.remove()
-    for name, norm in norms.items():
-        mean, square = torch.stack(sums[name]).mean(0)
+    for norm, seen in sums.items():
+        mean, square = torch.stack(seen).mean(0)
         variance = (square - mean.square()).clamp_min(0)
         gain = norm.weight / (norm.running_var + norm.eps).sqrt()  # type: ignore[operator]
         offset = norm.bias - gain * norm.running_mean
@@ -177,9 +175,7 @@ def restore(options: Options) -> list[Path]:
     network = FaceNet(named(PRESETS, preset), bisenet.build(preset), light_cnn.build(preset), schema)
     fill(network, weights(files["regressor"]))
     encoder = fill(encoder_network.build(preset, schema), weights(files["encoder"]))
-    shards = [_shards(folder) for folder in options.pictures]
-    for one in (network, encoder):
-        measure_norms(one, shards, options.measured)
+    measure_norms((network, encoder), [_shards(folder) for folder in options.pictures], options.measured)
     segmenter, recogniser = network.segmenter, network.recogniser
     assert segmenter is not None and recogniser is not None
     geometry = geometry_of(network, Rig.load())
