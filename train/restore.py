@@ -9,7 +9,7 @@ writes the regressor and, of it, the two fixed networks F_seg and F_reg; the enc
 lies with the code (``--keep`` puts one there). What was put into the files is taken out again: batch norms, which had been
 folded into the layers before them, get the statistics of these pictures, so that a network says the same as before and learns
 as before; the metric of identities follows from their space and the rig. What served files do not hold begins anew: heads that
-serve training only. Weights are as fine as the files store them (FP16, the two largest matrices INT8)."""
+serve training only. Weights are as fine as the files store them (FP16, large matrices INT8)."""
 
 from __future__ import annotations
 
