@@ -59,7 +59,7 @@ class EncoderGraph(nn.Module):
         self.network = network
 
     def forward(self, crop: Tensor) -> tuple[Tensor, ...]:
-        said = self.network(crop)
+        said = self.network.both_sides(crop)
         styles = [said.styles[slot.name].softmax(1) for slot in self.network.schema.style]
         return (*styles, said.visible.sigmoid(), said.identity.clamp(-1, 1))
 

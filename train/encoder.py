@@ -366,11 +366,11 @@ def _mean_of(values: Tensor, kept: Tensor) -> Tensor:
 
 
 def said_about(network: Encoder, shards: Shards, chosen: npt.NDArray[np.int_], device: torch.device) -> list[Encoded]:
-    """What E says about some pictures, in batches."""
+    """What E says about some pictures, as it is served, in batches."""
     answers = []
     for part in np.array_split(chosen, -(-len(chosen) // 32)):
         crops = np.stack([shards.picture(int(i)) for i in part])
-        answers.append(network(to_float(torch.from_numpy(crops).to(device))))
+        answers.append(network.both_sides(to_float(torch.from_numpy(crops).to(device))))
     return answers
 
 

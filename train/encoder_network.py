@@ -10,12 +10,12 @@ without which it does not learn from scratch; narrow presets have its depth and 
 trained long, or to begin with features of other pictures. So the preset that is shipped has the trunk of the regressor
 (:class:`train.networks.Trunk`) instead, which knows faces before E begins: few photos have styles told by eye.
 
-Beyond the method: E says of every slot whether it can be seen at all (hair under a hat). A temperature per slot, found on
-held-out people, makes the probabilities as right as often as they say. And of its trunk it tells the parts of the face
-(:mod:`train.bisenet` teaches it on every photo, labelled or not): the heads are told what colour, how rough and how large each
-is. Styles are a matter of which pixels are hair; from nothing but labels of whole faces that takes a network far longer to
-find out. f_1 is a linear map in two steps, by way of the principal coefficients of what sliders move
-(:class:`train.geometry.IdentitySpace`), in which errors of all directions are as steep."""
+Beyond the method: E says of every slot whether it can be seen at all (hair under a hat). Served, it looks at each crop and at
+its mirror image. A temperature per slot, found on held-out people, makes the probabilities as right as often as they say. And of
+its trunk it tells the parts of the face (:mod:`train.bisenet` teaches it on every photo, labelled or not): the heads are told
+what colour, how rough and how large each is. Styles are a matter of which pixels are hair; from nothing but labels of whole
+faces that takes a network far longer to find out. f_1 is a linear map in two steps, by way of the principal coefficients of what
+sliders move (:class:`train.geometry.IdentitySpace`), in which errors of all directions are as steep."""
 
 from __future__ import annotations
 
@@ -155,6 +155,16 @@ class Encoder(nn.Module):
             identity = self.identity_mean + self.continuous(x) @ self.identity_basis
             return Encoded(identity, styles, self.visible(x), parts)
 
+    def both_sides(self, crop: Tensor) -> Encoded:
+        """What it says about a crop (B, 3, 256, 256) when it looks at its mirror image too: the mean of both logits of styles.
+        Which side a parting is on is no style, so that errors that depend on the side are all that is lost."""
+        size = crop.shape[-1]
+        mirrored = crop[..., torch.arange(size - 1, -1, -1, device=crop.device)]
+        said: Encoded = self(torch.cat([crop, mirrored]))
+        styles = {name: _mean_of_halves(values) for name, values in said.styles.items()}
+        identity, parts = (values[: len(crop)] for values in (said.identity, said.parts))
+        return Encoded(identity, styles, _mean_of_halves(said.visible), parts)
+
     @torch.no_grad()
     def fold_temperatures(self) -> Encoder:
         """Divide the weights by the temperatures, so that these are 1 and it says the same as before."""
@@ -163,6 +173,11 @@ class Encoder(nn.Module):
         self.discrete.bias /= each
         self.temperature.fill_(1)
         return self
+
+
+def _mean_of_halves(values: Tensor) -> Tensor:
+    first, second = values.chunk(2)
+    return (first + second) / 2
 
 
 def measure(picture: Tensor, where: Tensor) -> Tensor:

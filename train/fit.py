@@ -301,7 +301,7 @@ class Fitter(nn.Module):
         said = network(photos.crops, photos.landmarks)
         identity = network.spaces.identity(said.identity_code).clamp(-1, 1).cpu().numpy()
         code = torch.from_numpy(self.prior.code(identity).astype(np.float32)).to(photos.crops.device)
-        style = torch.cat([values.log_softmax(1) for values in encoder(photos.crops).styles.values()], 1)
+        style = torch.cat([values.log_softmax(1) for values in encoder.both_sides(photos.crops).styles.values()], 1)
         faces = Faces(code, said.expression.clone(), said.pose.clone(), style.clone())
         faces.keep_in_range()
         return faces

@@ -89,7 +89,7 @@ class SelfSupervision(nn.Module):
     @torch.no_grad()
     def styles(self, crops: Tensor) -> Tensor:
         """(B, O) one-hot: the likeliest option of every slot of photos (B, 3, 256, 256), as it would be drawn."""
-        return one_hot(self.encoder(crops).options, self.encoder.schema)
+        return one_hot(self.encoder.both_sides(crops).options, self.encoder.schema)
 
     def rebuild(self, values: Parameters, style: Tensor) -> Rebuilt:
         """Step f. `style`: (B, O) one-hot."""

@@ -62,6 +62,17 @@ def test_it_has_the_structure_of_the_method() -> None:
     assert {name: values.shape[1] for name, values in said.styles.items()} == {s.name: len(s.options) for s in REFERENCE.style}
 
 
+def test_served_it_says_the_same_of_a_mirror_image() -> None:
+    network, crop = encoder_network.build("tiny").eval(), torch.rand(2, 3, 256, 256)
+    said, mirrored = network.both_sides(crop), network.both_sides(crop.flip(3))
+    one, other = network(crop), network(crop.flip(3))
+    for name, values in said.styles.items():
+        torch.testing.assert_close(values, mirrored.styles[name])
+        torch.testing.assert_close(values, (one.styles[name] + other.styles[name]) / 2)
+    torch.testing.assert_close(said.visible, mirrored.visible)
+    torch.testing.assert_close(said.identity, one.identity)
+
+
 def test_photos_get_their_labels(shards: dict[str, Path], files: dict[str, Path]) -> None:
     photos = PhotoShards(shards["photos"], "people-*.tar")
     labels = Labels.read(photos, (files["styles"],), (files["faces"],), REFERENCE)
@@ -199,7 +210,7 @@ def test_temperatures_make_doubt_as_large_as_error(options: Options) -> None:
     task = encoder.EncoderTask(options)
 
     class Shouting(torch.nn.Module):
-        def forward(self, crop: torch.Tensor) -> encoder_network.Encoded:
+        def both_sides(self, crop: torch.Tensor) -> encoder_network.Encoded:
             styles = {s.name: 10 * torch.nn.functional.one_hot(torch.zeros(len(crop), dtype=torch.long), len(s.options)).float()
                       for s in REFERENCE.style}  # fmt: skip
             return encoder_network.Encoded(torch.zeros(len(crop), 244), styles, torch.zeros(len(crop), 7), torch.zeros(len(crop)))
