@@ -161,9 +161,8 @@ class Encoder(nn.Module):
         size = crop.shape[-1]
         mirrored = crop[..., torch.arange(size - 1, -1, -1, device=crop.device)]
         said: Encoded = self(torch.cat([crop, mirrored]))
-        styles = {name: _mean_of_halves(values) for name, values in said.styles.items()}
-        identity, parts = (values[: len(crop)] for values in (said.identity, said.parts))
-        return Encoded(identity, styles, _mean_of_halves(said.visible), parts)
+        styles = {name: _sides(values).mean(0) for name, values in said.styles.items()}
+        return Encoded(_sides(said.identity)[0], styles, _sides(said.visible).mean(0), _sides(said.parts)[0])
 
     @torch.no_grad()
     def fold_temperatures(self) -> Encoder:
@@ -175,9 +174,8 @@ class Encoder(nn.Module):
         return self
 
 
-def _mean_of_halves(values: Tensor) -> Tensor:
-    first, second = values.chunk(2)
-    return (first + second) / 2
+def _sides(values: Tensor) -> Tensor:
+    return values.unflatten(0, (2, -1))
 
 
 def measure(picture: Tensor, where: Tensor) -> Tensor:
