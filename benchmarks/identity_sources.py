@@ -30,6 +30,9 @@ from train.geometry import front_vertices, identity_metric
 
 Array = npt.NDArray[Any]
 
+LEAST = 1e-6
+"""Variance of a slider that is said to have none."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
@@ -46,7 +49,7 @@ class Options:
 def fused(regressor: Array, sigma: Array, encoder: Array, variance: Array) -> Array:
     """Identities (N, 244) of two networks by inverse variance: the regressor's standard deviations (N, 244), the encoder's
     variances (244,)."""
-    own, other = 1 / np.square(sigma), 1 / variance
+    own, other = (1 / np.maximum(values, LEAST) for values in (np.square(sigma), variance))
     return ((own * regressor + other * encoder) / (own + other)).astype(np.float32)
 
 
@@ -67,7 +70,7 @@ def main(options: Options) -> dict[str, Any]:
     chosen = np.flatnonzero(renders.held_out(options.hold_out))
     regressor, encoder = said(networks, renders, chosen)
     truth, choosing = renders.arrays["identity"][chosen], np.arange(len(chosen)) % 2 == 0
-    variance = np.square(encoder - truth)[choosing].mean(0) + 1e-6
+    variance = np.square(encoder - truth)[choosing].mean(0)
     sigma = sigma_name("identity")
     answers = {
         "regressor": regressor["identity"],
