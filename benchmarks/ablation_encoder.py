@@ -102,11 +102,12 @@ def measure(options: Options, path: Path, run: Path) -> dict[str, float]:
 
 def trainings(options: Options) -> dict[str, list[str]]:
     """The command of every arm."""
-    begins = {"regressor": options.regressor}
     found = {
-        name: command(options, "train.encoder", weights, folder(options, name), **begins) for name, weights in arms().items()
+        name: command(options, "train.encoder", weights, folder(options, name), regressor=options.regressor)
+        for name, weights in arms().items()
     }
-    return found | {NARROW: command(replace(options, preset="narrow"), "train.encoder", {}, folder(options, NARROW))}
+    nothing = replace(options, preset="narrow", start_from=None)
+    return found | {NARROW: command(nothing, "train.encoder", {}, folder(options, NARROW))}
 
 
 def main(options: Options) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from train.encoder import Weights
 def test_arms_switch_off_what_they_say() -> None:
     options = Options(
         renders="renders", photos="photos", regressor=Path("r"), segmenter=Path("s"), imitator=Path("g"), dev_photos="p",
-        styles=Path("t"), out=Path("o"), steps=7,
+        styles=Path("t"), out=Path("o"), steps=7, start_from=Path("b"),
     )  # fmt: skip
     found, defaults = arms(), asdict(Weights())
     assert sorted(loss for _, losses in STEPS for loss in losses) == sorted(ALL)
@@ -26,5 +26,6 @@ def test_arms_switch_off_what_they_say() -> None:
     for name, flags in lines.items():
         parsed = tyro.cli(encoder.Options, args=flags[flags.index("train.encoder") + 1 :])
         assert parsed.steps == 7 and parsed.out.parent == Path("o")
-        assert (parsed.regressor, parsed.preset) == ((None, "narrow") if name == NARROW else (Path("r"), "cpu"))
+        begun = (None, None, "narrow") if name == NARROW else (Path("b"), Path("r"), "cpu")
+        assert (parsed.start_from, parsed.regressor, parsed.preset) == begun
         assert asdict(parsed.weights) == defaults | found.get(name, {}), name

@@ -87,7 +87,7 @@ def test_the_command_gives_the_child_what_it_needs(fake: pytest.MonkeyPatch, tmp
     ("mode", "said"),
     [
         ("refuse", "graph 'encoder', node 'network/Odd_7': the parser refuses Odd: unknown operator. What to do: "),
-        ("fail", r"node 'network/\S+': no tactic for network/\S+ \(myelin\). What to do: "),
+        ("fail", r"node 'network/trunk/\S+': no tactic for network/trunk/\S+ \(myelin\). What to do: "),
         ("die", "graph 'encoder': export.tensorrt_build ended with signal 6"),
         ("fp32", "recognised that should be in FP16, and 0 are"),
         ("wrong", "output '.*' of the engine is .* from ONNX Runtime in FP32"),
