@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 from benchmarks import accuracy_styles, report
 from benchmarks.accuracy_photos import of_photos, of_portraits
-from benchmarks.measures import calibration, icc, squared_mm
+from benchmarks.measures import calibration, icc, rmse_mm
 from game.rig import Rig
 from sdk import FaceParamClient, contract
 from sdk.models import find_models
@@ -125,7 +125,7 @@ def of_renders(networks: Networks, shards: RenderShards, chosen: Array) -> dict[
     head, front = identity_metric(rig), identity_metric(rig, front_vertices(rig))
 
     def distance(identity: Array, metric: Array = head) -> float:
-        return float(np.sqrt(squared_mm(identity - truth["identity"], metric).mean()))
+        return rmse_mm(identity - truth["identity"], metric)
 
     base_face = np.zeros_like(truth["identity"])
     base = distance(base_face)

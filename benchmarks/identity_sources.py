@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from benchmarks import report
 from benchmarks.accuracy import Networks
-from benchmarks.measures import squared_mm
+from benchmarks.measures import rmse_mm
 from game.rig import Rig
 from sdk.contract import sigma_name
 from train.data import PhotoShards, RenderShards, Shards
@@ -80,21 +80,20 @@ def main(options: Options) -> dict[str, Any]:
     metrics = {"head": identity_metric(rig), "front": identity_metric(rig, front_vertices(rig))}
 
     def share(values: Array, metric: Array) -> float:
-        errors = [squared_mm(v[~choosing] - truth[~choosing], metric).mean() for v in (values, np.zeros_like(truth))]
-        return float(np.sqrt(errors[0] / errors[1]))
+        return rmse_mm((values - truth)[~choosing], metric) / rmse_mm(truth[~choosing], metric)
 
     found = {name: {place: share(values, metric) for place, metric in metrics.items()} for name, values in answers.items()}
-    first = np.unique(photos.person_number, return_index=True)[1]
-    regressor, encoder = said(networks, photos, first)
+    regressor, encoder = said(networks, photos, photos.firsts)
+    unknown = np.full(len(networks.schema.style), UNKNOWN)
     options.out.mkdir(parents=True, exist_ok=True)
     for name, identities in (
         ("encoder", encoder), ("both", fused(regressor["identity"], regressor[sigma], encoder, variance)),
     ):  # fmt: skip
         with (options.out / f"{name}.jsonl").open("w", encoding="utf-8") as lines:
-            for k, number in enumerate(first):
-                rest = regressor["expression"][k], regressor["pose"][k]
-                unknown = np.full(len(networks.schema.style), UNKNOWN)
-                lines.write(MadeFace(str(photos.arrays["key"][number]), identities[k], *rest, unknown).line() + "\n")
+            for key, *values in zip(
+                photos.arrays["key"][photos.firsts], identities, regressor["expression"], regressor["pose"], strict=True
+            ):
+                lines.write(MadeFace(str(key), *values, unknown).line() + "\n")
     rows = [(name, *values.values()) for name, values in found.items()]
     report.print_table("Identity on renders, share of the base face's error", ("identity", *metrics), rows)
     print(f"\n{report.write('identity_sources', {'renders': int((~choosing).sum()), 'share': found}, ('onnxruntime',))}")

@@ -34,6 +34,11 @@ def squared_mm(difference: Array, metric: Array) -> Array:
     return np.asarray(np.einsum("bi,ij,bj->b", d, metric, d))
 
 
+def rmse_mm(difference: Array, metric: Array) -> float:
+    """Root of the mean of :func:`squared_mm` over the faces."""
+    return float(np.sqrt(squared_mm(difference, metric).mean()))
+
+
 def calibration(said: Mapping[str, Array], sigma: Mapping[str, Array], truth: Mapping[str, Array]) -> dict[str, Any]:
     """Per output: spread of error / sigma (1 is true), share within one sigma (.68), and rank correlation of sigma
     and error."""

@@ -197,6 +197,11 @@ class PhotoShards(Shards):
         return np.unique(self.arrays["person"], return_inverse=True)[1]
 
     @cached_property
+    def firsts(self) -> npt.NDArray[np.intp]:
+        """The number of each person's first photo, by the person's number."""
+        return np.unique(self.person_number, return_index=True)[1]
+
+    @cached_property
     def others(self) -> list[npt.NDArray[np.intp]]:
         """For each photo the other photos of the same person."""
         members: dict[int, list[int]] = {}

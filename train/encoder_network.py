@@ -29,6 +29,7 @@ from torch.nn import functional
 from sdk.schema import REFERENCE, Schema
 from train.face_parts import PARTS
 from train.layers import Residual, convolution, dense
+from train.networks import PRESETS as REGRESSORS
 from train.networks import Trunk
 from train.presets import named, restored
 
@@ -54,10 +55,11 @@ class Preset:
     dropout: float
 
 
+_R = REGRESSORS["cpu"]
 PRESETS: dict[str, Preset] = {
     "tiny": Preset("vgg19", 64, (8, 8, 16, 16, 16), VGG19_DEPTHS, 32, 12, 0.0),  # tests
     "narrow": Preset("vgg19", 128, (16, 32, 64, 128, 192), VGG19_DEPTHS, 256, 72, 0.2),  # the method's, for two cores
-    "cpu": Preset("regressor", 256, (24, 32, 64, 128, 224), (0, 1, 2, 2, 1), 256, 72, 0.2),  # shipped; an hour on two cores
+    "cpu": Preset("regressor", 256, (_R.stem, *_R.widths), (0, *_R.depths), 256, 72, 0.2),  # shipped; an hour on two cores
     "gpu": Preset("vgg19", 256, (64, 128, 256, 512, 512), VGG19_DEPTHS, 1024, 96, 0.5),  # the method's, as published
 }
 

@@ -330,8 +330,7 @@ def chosen_photos(photos: PhotoShards, people: int, seed: int) -> npt.NDArray[np
     """Numbers of the photos to fit: all, or the first one of some people."""
     if not people:
         return np.arange(len(photos))
-    first = np.unique(photos.person_number, return_index=True)[1]
-    return np.sort(np.random.default_rng(seed).permutation(first)[:people])
+    return np.sort(np.random.default_rng(seed).permutation(photos.firsts)[:people])
 
 
 def done_before(path: Path) -> set[str]:
