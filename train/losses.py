@@ -28,6 +28,10 @@ FEATURES = (*LIDS, *LIPS)
 FEATURES_WEIGHT = 4.0
 COMMON = ("smile", "mouth_open", "upper_lip_raise", "eye_close_left", "eye_close_right")
 """What faces on photos do often; all other units are rare on them."""
+DOUBTFUL = ("upper_lid_raise", "upper_lip_close")
+"""What people's own lids and lips look like most: large eyes are taken for raised lids, thin lips for closed ones."""
+UNREST = {name: 0.1 for name in COMMON} | {name: 4.0 for name in DOUBTFUL}
+"""What the size of a unit counts on photos; that of the others counts 1."""
 
 
 @dataclass(frozen=True)
@@ -145,8 +149,8 @@ def out_of_range(expression: Tensor) -> Tensor:
 
 
 def unrest(expression: Tensor) -> Tensor:
-    """Mean size of the action units (B, 23), those that are common on photos counted for a tenth."""
-    cost = expression.new_tensor([0.1 if name in COMMON else 1.0 for name in EXPRESSION])
+    """Mean size of the action units (B, 23), each weighted as UNREST says."""
+    cost = expression.new_tensor([UNREST.get(name, 1.0) for name in EXPRESSION])
     return (expression.abs() * cost).mean()
 
 
