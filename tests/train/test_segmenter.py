@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from game import labels
 from game.rig import Rig
 from train import augment, checkpoint, segmenter
-from train.bisenet import Segmentation, Segmenter, build, rebuild
+from train.bisenet import Segmentation, Segmenter, build, probability_of, rebuild
 from train.data import ShardError
 from train.face_parts import (
     ANY,
@@ -351,3 +351,9 @@ def test_measures_renders(options: segmenter.Options) -> None:
     measured = task.evaluate()
     assert measured["score"] == measured["renders"] and "renders nose" in measured
     assert task.sheet().shape == (256, 768, 3)
+
+
+def test_probability_of_parts_is_their_share_of_the_softmax() -> None:
+    logits = 40 * torch.randn(2, len(PARTS), 4, 4)
+    expected = logits.softmax(1)[:, [1, 5]].sum(1, keepdim=True)
+    torch.testing.assert_close(probability_of(logits, (1, 5)), expected)
