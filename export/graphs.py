@@ -22,31 +22,23 @@ from torch.nn.utils import fusion
 from train.alignment import Aligner
 from train.bisenet import Segmentation, Segmenter
 from train.blazeface import BlazeFace
+from train.both_sides import Answer, BothSides
 from train.encoder_network import Encoder
 from train.facemesh import FaceMesh
 from train.light_cnn import LightCNN, look
-from train.networks import POSE_UNIT, FaceNet
+from train.networks import FaceNet
 
 
-class RegressorGraph(nn.Module):
+class RegressorGraph(BothSides):
     """crop (B, 3, 256, 256) in [0, 1], landmarks (B, 468, 3) crop px -> identity (B, 244) in [-1, 1], expression (B, 23)
     in [0, 1], pose (B, 2) degrees, and the standard deviations of each, in the same units."""
 
-    def __init__(self, network: FaceNet) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, crop: Tensor, landmarks: Tensor) -> tuple[Tensor, ...]:
-        said = self.network(crop, landmarks[..., :2])
-        spaces, sizes = self.network.spaces, self.network.sizes[:3]
-        code_sigma, expression_sigma, pose_sigma = said.log_sigma.clamp(-5, 3).exp().split(sizes, 1)
-        return (
-            spaces.identity(said.identity_code).clamp(-1, 1),
-            said.expression.clamp(0, 1),
-            said.pose * POSE_UNIT,
-            spaces.identity_sigma(code_sigma),
-            expression_sigma.clamp(max=0.5),  # nothing between 0 and 1 deviates more
-            pose_sigma * POSE_UNIT,
+    def forward(self, crop: Tensor, landmarks: Tensor) -> Answer:
+        said = super().forward(crop, landmarks[..., :2])
+        return said._replace(
+            identity=said.identity.clamp(-1, 1),
+            expression=said.expression.clamp(0, 1),
+            expression_sigma=said.expression_sigma.clamp(max=0.5),  # nothing between 0 and 1 deviates more
         )
 
 

@@ -28,7 +28,7 @@ from torch.nn import functional
 
 from sdk.schema import REFERENCE, Schema
 from train.face_parts import PARTS
-from train.layers import Residual, convolution, dense
+from train.layers import Residual, convolution, dense, mirrored, sides
 from train.networks import PRESETS as REGRESSORS
 from train.networks import Trunk
 from train.presets import named, restored
@@ -160,11 +160,9 @@ class Encoder(nn.Module):
     def both_sides(self, crop: Tensor) -> Encoded:
         """What it says about a crop (B, 3, 256, 256) when it looks at its mirror image too: the mean of both logits of styles.
         Which side a parting is on is no style, so that errors that depend on the side are all that is lost."""
-        size = crop.shape[-1]
-        mirrored = crop[..., torch.arange(size - 1, -1, -1, device=crop.device)]
-        said: Encoded = self(torch.cat([crop, mirrored]))
-        styles = {name: _sides(values).mean(0) for name, values in said.styles.items()}
-        return Encoded(_sides(said.identity)[0], styles, _sides(said.visible).mean(0), _sides(said.parts)[0])
+        said: Encoded = self(torch.cat([crop, mirrored(crop)]))
+        styles = {name: sides(values).mean(0) for name, values in said.styles.items()}
+        return Encoded(sides(said.identity)[0], styles, sides(said.visible).mean(0), sides(said.parts)[0])
 
     @torch.no_grad()
     def fold_temperatures(self) -> Encoder:
@@ -176,21 +174,24 @@ class Encoder(nn.Module):
         return self
 
 
-def _sides(values: Tensor) -> Tensor:
-    return values.unflatten(0, (2, -1))
-
-
 def measure(picture: Tensor, where: Tensor) -> Tensor:
     """Mean colour, roughness (deviation of brightness within a cell) and area of parts (B, parts * PART_MEASURES): of a picture
     (B, 3, S, S), and `where` (B, parts, C, C) the probabilities of the parts in each cell."""
-    cell = picture.shape[-1] // where.shape[-1]
-    colour, grey = functional.avg_pool2d(picture, cell), picture.mean(1, keepdim=True)
-    variance = functional.avg_pool2d(grey.square(), cell) - functional.avg_pool2d(grey, cell).square()
-    values = torch.cat([colour, variance.clamp_min(1e-6).sqrt()], 1).flatten(2)  # (B, 4, cells)
+    grey = picture.mean(1, keepdim=True)
+    *colours, of_grey, square = cell_means(torch.cat([picture, grey, grey.square()], 1), where.shape[-1]).split(1, 1)
+    variance = square - of_grey.square()
+    values = torch.cat([*colours, variance.clamp_min(1e-6).sqrt()], 1).flatten(2)  # (B, 4, cells)
     weights = where.flatten(2)
     area = weights.mean(2)
     means = (weights @ values.transpose(1, 2)) / (weights.sum(2, keepdim=True) + 0.1)
     return torch.cat([means.flatten(1), area], 1)
+
+
+def cell_means(picture: Tensor, cells: int) -> Tensor:
+    """(B, C, S, S) -> (B, C, cells, cells). Two products with a matrix take ONNX Runtime a tenth of the time of its pooling."""
+    size = picture.shape[-1] // cells
+    pool = torch.eye(cells, dtype=picture.dtype, device=picture.device).repeat_interleave(size, 1) / size  # (cells, S)
+    return pool @ (picture @ pool.T)
 
 
 def build(preset: str, schema: Schema = REFERENCE) -> Encoder:

@@ -37,6 +37,7 @@ from game.sampling import sample_character
 from sdk.schema import REFERENCE, Schema
 from train import bisenet, checkpoint, encoder_network, imitator_network, recogniser
 from train.bisenet import Segmentation, Segmenter
+from train.both_sides import BothSides
 from train.data import PhotoShards, to_float
 from train.dlib_resnet import load_teacher
 from train.encoder_network import Encoder
@@ -45,7 +46,7 @@ from train.face_parts import BACKGROUND, NECK_AND_EARS
 from train.geometry import LandmarkRig, fit_similarity
 from train.imitator_network import Decoder, Imitator, at_rest, one_hot
 from train.losses import exclusive, robust_distance, unrest
-from train.networks import POSE_UNIT, FaceNet
+from train.networks import POSE_UNIT
 from train.self_supervision import TEMPERATURE, Parameters, content_loss
 from train.slider_prior import SliderPrior, parse_locked
 from train.studio import PITCH, YAW
@@ -296,13 +297,13 @@ class Fitter(nn.Module):
         return Faces(code, *zeros).to(self.mean.device)
 
     @torch.no_grad()
-    def answer_of(self, network: FaceNet, encoder: Encoder, photos: Photos) -> Faces:
+    def answer_of(self, regressor: BothSides, encoder: Encoder, photos: Photos) -> Faces:
         """Faces as R and the encoder say them."""
-        said = network(photos.crops, photos.landmarks)
-        identity = network.spaces.identity(said.identity_code).clamp(-1, 1).cpu().numpy()
+        said = regressor(photos.crops, photos.landmarks)
+        identity = said.identity.clamp(-1, 1).cpu().numpy()
         code = torch.from_numpy(self.prior.code(identity).astype(np.float32)).to(photos.crops.device)
         style = torch.cat([values.log_softmax(1) for values in encoder.both_sides(photos.crops).styles.values()], 1)
-        faces = Faces(code, said.expression.clone(), said.pose.clone(), style.clone())
+        faces = Faces(code, said.expression.clone(), said.pose / POSE_UNIT, style.clone())
         faces.keep_in_range()
         return faces
 
@@ -374,7 +375,7 @@ def fits(options: Options) -> Iterator[tuple[MadeFace, npt.NDArray[np.uint8]]]:
     person = torch.from_numpy(photos.person_number).to(device)
     others = np.random.default_rng(options.seed).permutation(len(photos))[:GALLERY]
     fitter.meet(pictures_of(photos, others, device), person[others], options.seed)
-    network = options.regressor and checkpoint.rebuild(checkpoint.load(options.regressor)).to(device)
+    regressor = options.regressor and BothSides(checkpoint.rebuild(checkpoint.load(options.regressor))).to(device)
     encoder = options.encoder and encoder_network.rebuild(checkpoint.load(options.encoder)).to(device)
     generator = torch.Generator().manual_seed(options.seed)
     steps, starts = (options.refine, 1) if options.refine else (options.steps, options.starts)
@@ -385,8 +386,8 @@ def fits(options: Options) -> Iterator[tuple[MadeFace, npt.NDArray[np.uint8]]]:
             landmarks = torch.from_numpy(photos.mesh(rows)).to(device)
             seen = fitter.look(pictures_of(photos, rows, device), landmarks, person[rows])
             if options.refine:
-                assert network is not None and encoder is not None
-                fitted = fitter.fit(fitter.answer_of(network, encoder, seen), seen, steps, options.learning_rate, 0.0, bar)
+                assert regressor is not None and encoder is not None
+                fitted = fitter.fit(fitter.answer_of(regressor, encoder, seen), seen, steps, options.learning_rate, 0.0, bar)
             else:
                 faces = fitter.beginning(len(rows), starts, generator)
                 fitted = best_of(fitter.fit(faces, seen, steps, options.learning_rate, FORESIGHT, bar), starts)

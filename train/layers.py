@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -38,6 +39,17 @@ def residual_stages(inputs: int, widths: Sequence[int], depths: Sequence[int]) -
         blocks = (Residual(before if k == 0 else width, width, 2 if k == 0 else 1) for k in range(depth))
         stages.append(nn.Sequential(*blocks))
     return nn.ModuleList(stages)
+
+
+def mirrored(grid: Tensor) -> Tensor:
+    """(..., W) with left and right exchanged."""
+    side = grid.shape[-1]
+    return grid[..., torch.arange(side - 1, -1, -1, device=grid.device)]
+
+
+def sides(values: Tensor) -> Tensor:
+    """(2 B, ...), of B pictures and of their mirror images: (2, B, ...)."""
+    return values.unflatten(0, (2, -1))
 
 
 def dense(inputs: int, outputs: int) -> nn.Sequential:

@@ -31,7 +31,7 @@ from sdk.contract import CROP_SIZE, LANDMARKS
 from sdk.schema import REFERENCE, Schema
 from train import bisenet, light_cnn
 from train.bisenet import Segmentation, Segmenter
-from train.layers import convolution, dense, residual_stages
+from train.layers import convolution, dense, mirrored, residual_stages
 from train.light_cnn import EMBEDDING, LightCNN
 from train.presets import named
 
@@ -93,6 +93,27 @@ class Seen(NamedTuple):
         """What is said about some of the crops, from number `first` on and before number `last`."""
         segmentation, identity = self
         return Seen(segmentation and segmentation.rows(first, last), None if identity is None else identity[first:last])
+
+    def features(self) -> Features:
+        """What R learns from."""
+        if self.segmentation is None:
+            return Features((), None, self.identity)
+        return Features(self.segmentation.weighted_features(), self.segmentation.f_gb, self.identity)
+
+
+class Features(NamedTuple):
+    """What R learns from beside the crops ([0086]: y' = R(f_gb, T)): ``weighted``, the grids (B, C, S, S) of T, none without a
+    segmenter; ``f_gb`` (B, C); and ``identity``, F_reg's embedding (B, 256)."""
+
+    weighted: tuple[Tensor, ...]
+    f_gb: Tensor | None
+    identity: Tensor | None
+
+    def both_sides(self) -> Features:
+        """Of B crops and of their mirror images, which the fixed networks need not look at: T of a mirror image is nearly T in
+        the mirror, and f_gb and the embedding are nearly the same."""
+        f_gb, identity = (None if values is None else torch.cat([values, values]) for values in (self.f_gb, self.identity))
+        return Features(tuple(torch.cat([grid, mirrored(grid)]) for grid in self.weighted), f_gb, identity)
 
 
 class Predictions(NamedTuple):
@@ -291,15 +312,17 @@ class FaceNet(nn.Module):
     def forward(self, crop: Tensor, mesh: Tensor | None = None, seen: Seen | None = None) -> Predictions:
         """crop: (B, 3, 256, 256) float32 RGB in [0, 1]; `mesh`: (B, 468, 2) FaceMesh's landmarks, crop px (None: the network
         looks for them itself); `seen`: what :meth:`look` says about the crop, where that is known."""
-        if seen is None:
-            seen = self.look(crop)
-        grids = self.trunk(crop, seen.segmentation.weighted_features() if seen.segmentation else ())
+        return self.regress(crop, mesh, (seen or self.look(crop)).features())
+
+    def regress(self, crop: Tensor, mesh: Tensor | None, features: Features) -> Predictions:
+        """As :meth:`forward`, from what the fixed networks have found."""
+        grids = self.trunk(crop, features.weighted)
         coarse = [self.flatten_eight(grids[-2]).flatten(1), self.flatten_four(grids[-1]).flatten(1), grids[-1].mean((2, 3))]
-        if seen.segmentation:
-            coarse.append(seen.segmentation.f_gb)
+        if features.f_gb is not None:
+            coarse.append(features.f_gb)
         fine = self.fine(grids)
         with torch.autocast(crop.device.type, enabled=False):  # bfloat16 is good enough for convolutions only
-            return self._read(torch.cat(coarse, 1).float(), fine.float(), mesh, seen.identity)
+            return self._read(torch.cat(coarse, 1).float(), fine.float(), mesh, features.identity)
 
     def _read(self, coarse: Tensor, fine: Tensor, mesh: Tensor | None, embedding: Tensor | None) -> Predictions:
         """Predictions from the flattened coarse grids, the fine map, FaceMesh's landmarks and the recogniser's embedding."""

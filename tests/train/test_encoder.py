@@ -15,6 +15,7 @@ from sdk.schema import REFERENCE
 from train import bisenet, checkpoint, encoder, encoder_network, networks
 from train.data import PhotoShards
 from train.encoder import Labels, Options
+from train.encoder_network import cell_means
 from train.face_files import UNKNOWN, MadeFace
 from train.style_labels import HIDDEN
 
@@ -225,3 +226,8 @@ def test_temperatures_make_doubt_as_large_as_error(options: Options) -> None:
 def test_another_checkpoint_is_refused(fixed_networks: dict[str, Path]) -> None:
     with pytest.raises(ValueError, match=r"no checkpoint of train\.encoder"):
         encoder_network.rebuild(checkpoint.load(fixed_networks["imitator"]))
+
+
+def test_cells_have_the_mean_of_their_pixels() -> None:
+    picture = torch.rand(2, 3, 64, 64)
+    torch.testing.assert_close(cell_means(picture, 4), functional.avg_pool2d(picture, 16))

@@ -11,6 +11,7 @@ import torch
 from sdk.schema import REFERENCE
 from train import bisenet, checkpoint, fit, imitator_network, recogniser
 from train.bisenet import Segmentation
+from train.both_sides import BothSides
 from train.face_files import read_faces
 from train.fit import Faces, Fitted, Fitter, FitWeights, Options, best_of, colour_loss
 from train.networks import build
@@ -140,7 +141,8 @@ def test_refining_goes_on_from_the_answer(shards: dict[str, Path], fixed_network
         index = np.array([keys.index(face.photo)])
         crops = fit.pictures_of(photos, index, torch.device("cpu"))
         with torch.no_grad():
-            said = checkpoint.rebuild(checkpoint.load(tmp_path / "r.pt"))(crops, torch.from_numpy(photos.mesh(index)))
+            served = BothSides(checkpoint.rebuild(checkpoint.load(tmp_path / "r.pt")))
+            said = served(crops, torch.from_numpy(photos.mesh(index)))
         np.testing.assert_allclose(face.expression, said.expression[0].clamp(0, 1), atol=1e-3)
 
 
