@@ -73,7 +73,7 @@ def measure(options: Options, checkpoint: Path, run: Path) -> dict[str, float]:
     """The network of a checkpoint on the yardstick."""
     models = run / "models"
     shutil.copytree(find_models().root, models, dirs_exist_ok=True)
-    build_engines.build(build_engines.Options(regressor=checkpoint, model_repository=models, backend="onnxruntime"))
+    build_engines.export(build_engines.Options(regressor=checkpoint, model_repository=models))
     shards = RenderShards(options.renders)
     chosen = np.random.default_rng(0).permutation(np.flatnonzero(shards.held_out(1)))[: options.renders_measured]
     renders = accuracy.of_renders(accuracy.Networks(models, 0), shards, chosen)

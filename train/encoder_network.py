@@ -191,7 +191,7 @@ def cell_means(picture: Tensor, cells: int) -> Tensor:
     """(B, C, S, S) -> (B, C, cells, cells). Two products with a matrix take ONNX Runtime a tenth of the time of its pooling."""
     size = picture.shape[-1] // cells
     pool = torch.eye(cells, dtype=picture.dtype, device=picture.device).repeat_interleave(size, 1) / size  # (cells, S)
-    return pool @ (picture @ pool.T)
+    return (pool @ (pool @ picture).mT).mT
 
 
 def build(preset: str, schema: Schema = REFERENCE) -> Encoder:
