@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 SMALL, LARGE, LARGEST = 2**8, 2**12, 2**17
 """Weights of fewer values than the first are not worth a Cast; those of as many as the second are stored in FP16 on disk (with
 smaller ones too nothing is saved, and sliders move ten times as far), and matrices of as many as the third in INT8. Sliders
-move by 0.002 at most, which :mod:`export.build_engines` measures."""
+move by 0.003 at most, which :mod:`export.build_engines` measures."""
 GROUP = 32
 """At most so many neighbours in a row share a scale in INT8."""
 FULL_ONLY = {"GridSample", "Softmax", "Sigmoid", "TopK", "Exp", "Sqrt", "Div", "Reciprocal", "Atan", "ReduceSum"}
