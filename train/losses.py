@@ -42,7 +42,7 @@ class Weights:
     landmarks: float = 4.0  # largest single gain on photos: the intermediate target
     expression: float = 20.0  # units are mostly 0, their mean square is small (about .03): 20 makes it count
     agreement: float = 0.6  # 1 - concordance per unit: the mean square alone shrinks rare units towards 0
-    pose: float = 4.0  # units of 30 degrees
+    pose: float = 40.0  # units of 30 degrees, so that a degree is .03 and its square a thousandth
     gaze: float = 0.5  # auxiliary: parts lids from eyes
     identity: float = 2.0  # in squared mm relative to the variance, partly whitened
     photo_first: float = 2.0
