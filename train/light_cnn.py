@@ -58,6 +58,22 @@ PRESETS: dict[str, Preset] = {
 }
 
 
+class Larger(torch.autograd.Function):
+    """The larger of two tensors of one shape. Of equal ones the second learns; :func:`torch.maximum` shares what they learn,
+    which takes it four times as long."""
+
+    @staticmethod
+    def forward(ctx: Any, first: Tensor, second: Tensor) -> Tensor:
+        ctx.save_for_backward(first > second)
+        return torch.maximum(first, second)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        (larger,) = ctx.saved_tensors
+        first = gradient * larger
+        return first, gradient - first
+
+
 class MaxFeatureMap(nn.Module):
     """A convolution to twice the channels; of channels k and k + C the larger."""
 
@@ -70,7 +86,7 @@ class MaxFeatureMap(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         first, second = self.convolution(x).chunk(2, 1)
-        return torch.maximum(first, second)
+        return Larger.apply(first, second)
 
 
 class Residual(nn.Sequential):
