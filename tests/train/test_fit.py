@@ -40,14 +40,18 @@ def test_every_loss_reaches_what_it_should(fitter: Fitter) -> None:
     with torch.no_grad():
         faces.expression += 0.2
         faces.code += 0.1
-    losses = fitter.cheap_losses(faces, photos, torch.zeros_like(faces.code)) | fitter.picture_losses(faces, photos, 1.0)
-    assert set(losses) == set(vars(FitWeights()))
-    for name, value in losses.items():
-        assert value.shape == (2,) and value.isfinite().all() and (value > 0).all(), name
-        gradients = torch.autograd.grad(value.sum(), list(faces.parameters()), retain_graph=True, allow_unused=True)
-        assert any(g is not None and g.any() for g in gradients), name
-    (of_style,) = torch.autograd.grad(losses["colours"].sum(), [faces.style])
-    assert of_style.any()
+    cheap = fitter.cheap_losses(faces, photos, torch.zeros_like(faces.code))
+    second, fourth = (turn(fitter, faces, photos, 1.0) for turn in fitter.TURNS)
+    assert set(cheap | second) == set(vars(FitWeights()))
+    assert set(fourth) < set(second)
+    for losses in (cheap, second, fourth):
+        for name, value in losses.items():
+            assert value.shape == (2,) and value.isfinite().all() and (value > 0).all(), name
+            gradients = torch.autograd.grad(value.sum(), list(faces.parameters()), retain_graph=True, allow_unused=True)
+            assert any(g is not None and g.any() for g in gradients), name
+    assert torch.autograd.grad(second["colours"].sum(), [faces.style])[0].any()
+    (of_expression,) = torch.autograd.grad(fourth["who"].sum(), [faces.expression], allow_unused=True)
+    assert of_expression is None, "the fourth picture is at rest"
 
 
 def test_each_face_of_a_batch_is_fitted_by_itself(fitter: Fitter) -> None:
