@@ -35,7 +35,7 @@ from sdk.models import find_models
 from sdk.schema import EXPRESSION
 from train import checkpoint
 from train.bisenet import rebuild
-from train.data import RenderShards
+from train.data import RenderShards, spaced
 from train.geometry import MM_PER_DM, face_vertices, front_vertices, identity_metric
 from train.segmenter import photos_iou, renders_iou
 from train.segmenter_data import LabelledPhotos, LabelledRenders
@@ -171,7 +171,7 @@ def of_segmenter(options: Options) -> dict[str, Any]:
     if options.renders:
         renders = LabelledRenders(options.renders)
         renders = renders.part(renders.held_out(options.hold_out))
-        found |= renders_iou(network, renders, np.linspace(0, len(renders) - 1, min(options.segmented, len(renders))).astype(int))
+        found |= renders_iou(network, renders, spaced(len(renders), options.segmented))
     if options.photos_labelled:
         found |= photos_iou(network, LabelledPhotos(options.photos_labelled))
     return {name: round(value, 4) for name, value in found.items()}

@@ -112,6 +112,10 @@ class Shards(ABC):
         """Crop number ``index``: (256, 256, 3) uint8 RGB."""
         return cv2.cvtColor(cv2.imdecode(self.bytes_of(index), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
 
+    def crops(self, chosen: npt.NDArray[np.int_]) -> Tensor:
+        """The crops of these numbers as networks want them: (N, 3, 256, 256) in [0, 1]."""
+        return to_float(torch.from_numpy(np.stack([self.picture(int(index)) for index in chosen])))
+
     def bytes_of(self, index: int, file: str = "") -> npt.NDArray[np.uint8]:
         """The bytes of sample number ``index``'s picture, or of a file whose place is in the arrays FILEoffset and FILEsize."""
         start, size = int(self.arrays[file + "offset"][index]), int(self.arrays[file + "size"][index])
@@ -336,6 +340,11 @@ def _shuffle(count: int, seed: int, stream: int, epoch: int) -> npt.NDArray[np.i
 
 
 _shuffles: dict[tuple[int, int, int, int], npt.NDArray[np.intp]] = {}
+
+
+def spaced(count: int, take: int) -> npt.NDArray[np.int_]:
+    """Numbers of `take` of `count` samples, evenly spaced; of all where there are no more."""
+    return np.linspace(0, count - 1, min(take, count)).astype(int)
 
 
 def to_float(crop: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from train import checkpoint
-from train.data import PhotoShards, to_float
+from train.data import PhotoShards, spaced
 from train.networks import FaceNet
 
 BATCH = 32
@@ -47,11 +47,10 @@ class Options:
 @torch.no_grad()
 def mean_code(network: FaceNet, photos: PhotoShards, people: int) -> Tensor:
     """(K,) mean identity code over the first photos of people, evenly drawn from all."""
-    chosen = photos.firsts[np.linspace(0, len(photos.firsts) - 1, min(people, len(photos.firsts))).astype(int)]
+    chosen = photos.firsts[spaced(len(photos.firsts), people)]
     codes = []
     for part in tqdm(np.array_split(chosen, -(-len(chosen) // BATCH)), desc="mean of people"):
-        crops = to_float(torch.from_numpy(np.stack([photos.picture(int(k)) for k in part])))
-        codes.append(network(crops, torch.from_numpy(photos.mesh(part))).identity_code)
+        codes.append(network(photos.crops(part), torch.from_numpy(photos.mesh(part))).identity_code)
     return torch.cat(codes).mean(0)
 
 

@@ -39,7 +39,7 @@ from torch.nn import functional
 from game.rig import Rig
 from sdk.schema import REFERENCE, Schema
 from train import bisenet, checkpoint, encoder_network, imitator_network
-from train.data import Arrays, Batches, BatchSize, PhotoShards, RenderShards, Shards, to_float
+from train.data import Arrays, Batches, BatchSize, PhotoShards, RenderShards, Shards, spaced, to_float
 from train.encoder_network import Encoded, Encoder
 from train.face_files import UNKNOWN, read_faces
 from train.geometry import IdentitySpace, identity_metric, mirrored_landmarks
@@ -266,7 +266,7 @@ class EncoderTask(Task):
         """On held-out renders and people: share of right answers, mean over slots, and identity as a share of the base face's
         error."""
         device = self.metric.device
-        chosen = np.linspace(0, len(self.held_out) - 1, min(self.options.measured, len(self.held_out))).astype(int)
+        chosen = spaced(len(self.held_out), self.options.measured)
         answers = said_about(self.network, self.held_out, chosen, device)
         truth = torch.from_numpy(self.held_out.arrays["identity"][chosen]).to(device)
         identity = torch.cat([a.identity for a in answers]).float()
@@ -283,12 +283,11 @@ class EncoderTask(Task):
         """Photos, and below each its face at rest, at half size."""
         if self.imitator is None:
             return None
-        chosen = np.linspace(0, len(self.photos) - 1, min(SHEET, len(self.photos))).astype(int)
-        crops = np.stack([self.photos.picture(int(i)) for i in chosen])
-        said = self.network(to_float(torch.from_numpy(crops).to(self.metric.device)))
+        crops = self.photos.crops(spaced(len(self.photos), SHEET)).to(self.metric.device)
+        said = self.network(crops)
         drawn = at_rest(self.imitator, said.identity.clamp(-1, 1), one_hot(said.options, self.schema))
-        below = (255 * drawn.clamp(0, 1)).byte().permute(0, 2, 3, 1).cpu().numpy()
-        rows = np.vstack([np.hstack(list(crops)), np.hstack(list(below))])
+        shown = [(255 * p.clamp(0, 1)).round().byte().permute(0, 2, 3, 1).cpu().numpy() for p in (crops, drawn)]
+        rows = np.vstack([np.hstack(list(row)) for row in shown])
         return cv2.resize(rows, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
 
 
@@ -367,11 +366,8 @@ def _mean_of(values: Tensor, kept: Tensor) -> Tensor:
 
 def said_about(network: Encoder, shards: Shards, chosen: npt.NDArray[np.int_], device: torch.device) -> list[Encoded]:
     """What E says about some pictures, as it is served, in batches."""
-    answers = []
-    for part in np.array_split(chosen, -(-len(chosen) // 32)):
-        crops = np.stack([shards.picture(int(i)) for i in part])
-        answers.append(network.both_sides(to_float(torch.from_numpy(crops).to(device))))
-    return answers
+    parts = np.array_split(chosen, -(-len(chosen) // 32))
+    return [network.both_sides(shards.crops(part).to(device)) for part in parts]
 
 
 def right_answers(answers: list[Encoded], style: npt.NDArray[np.int64], schema: Schema) -> dict[str, float]:

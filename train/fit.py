@@ -38,7 +38,7 @@ from sdk.schema import REFERENCE, Schema
 from train import bisenet, checkpoint, encoder_network, imitator_network, recogniser
 from train.bisenet import Segmentation, Segmenter
 from train.both_sides import BothSides
-from train.data import PhotoShards, to_float
+from train.data import PhotoShards
 from train.dlib_resnet import load_teacher
 from train.encoder_network import Encoder
 from train.face_files import MadeFace, read_face
@@ -371,11 +371,6 @@ def load_fitter(options: Options, device: torch.device) -> Fitter:
     )
 
 
-def pictures_of(photos: PhotoShards, numbers: npt.NDArray[np.intp], device: torch.device) -> Tensor:
-    """(N, 3, 256, 256) in [0, 1]."""
-    return to_float(torch.from_numpy(np.stack([photos.picture(int(k)) for k in numbers])).to(device))
-
-
 def fits(options: Options) -> Iterator[tuple[MadeFace, npt.NDArray[np.uint8]]]:
     """Fit the photos that have no line yet: their faces, and photo and pictures (256 * 3, 256, 3) of each."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -387,7 +382,7 @@ def fits(options: Options) -> Iterator[tuple[MadeFace, npt.NDArray[np.uint8]]]:
     fitter = load_fitter(options, device)
     person = torch.from_numpy(photos.person_number).to(device)
     others = np.random.default_rng(options.seed).permutation(len(photos))[:GALLERY]
-    fitter.meet(pictures_of(photos, others, device), person[others], options.seed)
+    fitter.meet(photos.crops(others).to(device), person[others], options.seed)
     regressor = options.regressor and BothSides(checkpoint.rebuild(checkpoint.load(options.regressor))).to(device)
     encoder = options.encoder and encoder_network.rebuild(checkpoint.load(options.encoder)).to(device)
     generator = torch.Generator().manual_seed(options.seed)
@@ -397,7 +392,7 @@ def fits(options: Options) -> Iterator[tuple[MadeFace, npt.NDArray[np.uint8]]]:
         for part in parts:
             rows, started = np.repeat(part, starts), time.perf_counter()
             landmarks = torch.from_numpy(photos.mesh(rows)).to(device)
-            seen = fitter.look(pictures_of(photos, rows, device), landmarks, person[rows])
+            seen = fitter.look(photos.crops(rows).to(device), landmarks, person[rows])
             if options.refine:
                 assert regressor is not None and encoder is not None
                 fitted = fitter.fit(fitter.answer_of(regressor, encoder, seen), seen, steps, options.learning_rate, 0.0, bar)

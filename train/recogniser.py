@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from train import checkpoint, light_cnn
-from train.data import PhotoShards, RenderShards, Shards, to_float
+from train.data import PhotoShards, RenderShards, Shards, spaced, to_float
 from train.dlib_resnet import EMBEDDING as TEACHER_EMBEDDING
 from train.dlib_resnet import DlibResNet, chips, load_teacher
 from train.identities import Identities, IdentityBatches, held_out_people, identity_numbers
@@ -85,7 +85,7 @@ class Teacher(nn.Module):
     def middle(self, shards: Shards) -> Tensor:
         """(128,) its mean over some pictures of a kind. Seen from there, cosines spread over all of [-1, 1]; and as every kind
         has its *own*, a render is not told from a photo by being drawn."""
-        return embed(self, shards, np.linspace(0, len(shards) - 1, min(MIDDLE_OF, len(shards))).astype(int)).mean(0)
+        return embed(self, shards, spaced(len(shards), MIDDLE_OF)).mean(0)
 
 
 class Seen(NamedTuple):
@@ -206,11 +206,8 @@ def embed(network: nn.Module, shards: Shards, chosen: npt.NDArray[np.int_] | Non
     """(N, D) embeddings of some samples, by number; of all where None."""
     device = next(network.parameters()).device
     indices = np.arange(len(shards)) if chosen is None else chosen
-    parts = []
-    for first in range(0, len(indices), batch):
-        crops = np.stack([shards.picture(int(i)) for i in indices[first : first + batch]])
-        parts.append(network(to_float(torch.from_numpy(crops).to(device))))
-    return torch.cat(parts)
+    starts = range(0, len(indices), batch)
+    return torch.cat([network(shards.crops(indices[first : first + batch]).to(device)) for first in starts])
 
 
 def load(path: str | Path) -> LightCNN:

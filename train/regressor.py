@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from game.character import mirrored_units
 from game.rig import Rig
 from train import bisenet, checkpoint, encoder_network, imitator_network, recogniser
-from train.data import Batches, BatchSize, PhotoShards, RenderShards, to_float
+from train.data import Batches, BatchSize, PhotoShards, RenderShards, spaced, to_float
 from train.dlib_resnet import EMBEDDING as TEACHER_EMBEDDING
 from train.dlib_resnet import load_teacher
 from train.geometry import Geometry, LandmarkRig, mirrored_landmarks
@@ -165,13 +165,11 @@ class RegressorTask(Task):
         """On held-out renders: agreement of action units, error of pose in degrees, and of identity as a share of the base
         face's."""
         arrays, device = self.held_out.arrays, self.metric.encoder.device
-        chosen = np.linspace(0, len(self.held_out) - 1, min(self.options.measured, len(self.held_out))).astype(int)
+        chosen = spaced(len(self.held_out), self.options.measured)
         rows = []
         for part in np.array_split(chosen, -(-len(chosen) // 32)):
-            crops = np.stack([self.held_out.picture(int(i)) for i in part])
             with self.autocast():
-                mesh = torch.from_numpy(self.held_out.mesh(part)).to(device)
-                said = self.network(to_float(torch.from_numpy(crops).to(device)), mesh)
+                said = self.network(self.held_out.crops(part).to(device), torch.from_numpy(self.held_out.mesh(part)).to(device))
             rows.append((said.identity_code.float(), said.expression.float(), said.pose.float() * POSE_UNIT))
         code, expression, pose = (torch.cat(values) for values in zip(*rows, strict=True))
         truth = {name: torch.from_numpy(arrays[name][chosen]).to(device) for name in ("identity", "expression", "pose")}
@@ -190,13 +188,12 @@ class RegressorTask(Task):
         """Photos, and below each its second and fourth picture, at half size."""
         if self.supervision is None:
             return None
-        chosen = np.linspace(0, len(self.photos) - 1, min(SHEET, len(self.photos))).astype(int)
-        device = self.metric.encoder.device
-        crops = torch.from_numpy(np.stack([self.photos.picture(int(i)) for i in chosen])).to(device)
-        said = self.network(to_float(crops), torch.from_numpy(self.photos.mesh(chosen)).to(device))
-        pictures = self.supervision.rebuild(parameters(self.network, said), self.supervision.styles(to_float(crops)))
-        made = [(255 * p.clamp(0, 1)).byte().permute(0, 2, 3, 1) for p in (pictures.second, pictures.fourth)]
-        rows = [np.hstack(list(row.cpu().numpy())) for row in (crops, *made)]
+        chosen, device = spaced(len(self.photos), SHEET), self.metric.encoder.device
+        crops = self.photos.crops(chosen).to(device)
+        said = self.network(crops, torch.from_numpy(self.photos.mesh(chosen)).to(device))
+        pictures = self.supervision.rebuild(parameters(self.network, said), self.supervision.styles(crops))
+        shown = [(255 * p.clamp(0, 1)).round().byte().permute(0, 2, 3, 1) for p in (crops, pictures.second, pictures.fourth)]
+        rows = [np.hstack(list(row.cpu().numpy())) for row in shown]
         return cv2.resize(np.vstack(rows), None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
 
 

@@ -33,7 +33,7 @@ from game.rig import Rig
 from sdk.models import MODEL_FILE, SCHEMA_FILE
 from sdk.schema import Schema
 from train import bisenet, checkpoint, encoder_network, imitator_network, light_cnn
-from train.data import PhotoShards, RenderShards, Shards, to_float
+from train.data import PhotoShards, RenderShards, Shards, spaced
 from train.geometry import Geometry, identity_metric
 from train.networks import PRESETS, FaceNet, describe
 from train.presets import named
@@ -117,9 +117,9 @@ def measure_norms(networks: Sequence[nn.Module], shards: Sequence[Shards], count
 
     hooks = [norm.register_forward_pre_hook(measure) for norm in norms]
     for some in shards:
-        chosen = np.linspace(0, len(some) - 1, min(count, len(some))).astype(int)
+        chosen = spaced(len(some), count)
         for part in tqdm(np.array_split(chosen, -(-len(chosen) // batch)), desc="batch norms"):
-            crops = to_float(torch.from_numpy(np.stack([some.picture(int(i)) for i in part])))
+            crops = some.crops(part)
             for network in networks:
                 network(*(crops, torch.from_numpy(some.mesh(part))) if isinstance(network, FaceNet) else (crops,))
     for hook in hooks:

@@ -26,7 +26,7 @@ from torch.nn import functional
 
 from sdk.contract import CROP_SIZE
 from train.bisenet import Segmentation, Segmenter, build, describe, enlarge
-from train.data import BatchSize, to_float
+from train.data import BatchSize, spaced, to_float
 from train.face_parts import PARTS, picture
 from train.loop import Batch, Loop, LoopOptions, Task
 from train.segmenter_data import LabelledPhotos, LabelledRenders, MaskedPhotos, SegmenterBatches
@@ -123,8 +123,7 @@ class SegmenterTask(Task):
 
     def evaluate(self) -> dict[str, float]:
         """Mean and each part's intersection over union, on held-out renders and on photos with painted parts."""
-        chosen = np.linspace(0, len(self.held_out) - 1, min(self.options.evaluate_on, len(self.held_out))).astype(int)
-        measured = renders_iou(self.network, self.held_out, chosen)
+        measured = renders_iou(self.network, self.held_out, spaced(len(self.held_out), self.options.evaluate_on))
         if self.labelled is not None:
             measured |= photos_iou(self.network, self.labelled)
         return {"score": measured["renders"], **measured}
@@ -133,7 +132,7 @@ class SegmenterTask(Task):
         """Held-out renders and photos, each above its parts."""
         crops = [self.held_out.picture(i) for i in range(min(SHEET, len(self.held_out)))]
         if self.photos is not None:
-            crops += [self.photos.picture(i) for i in np.linspace(0, len(self.photos) - 1, SHEET).astype(int)]
+            crops += [self.photos.picture(i) for i in spaced(len(self.photos), SHEET)]
         if self.labelled is not None:
             crops += self.labelled.crops[:SHEET]
         return sheet(self.network, crops)

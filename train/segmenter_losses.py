@@ -9,13 +9,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from train.data import spaced
 from train.face_parts import PARTS
 from train.segmenter_data import LabelledRenders
 
 
 def part_frequencies(renders: LabelledRenders, sample: int = 200) -> Tensor:
     """(parts,) the share of pixels that each part has in some renders, at least 1e-4."""
-    chosen = np.linspace(0, len(renders) - 1, min(sample, len(renders))).astype(int)
+    chosen = spaced(len(renders), sample)
     counts = sum(np.bincount(renders.labels(int(i)).ravel(), minlength=len(PARTS)) for i in chosen)
     return torch.from_numpy(np.maximum(counts / np.sum(counts), 1e-4)).float()
 

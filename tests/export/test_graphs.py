@@ -20,21 +20,16 @@ from export.half_safety import run_torch
 from export.onnx_files import FileError
 from sdk import contract
 from sdk.models import find_models
+from tests.train.small_regressor import small_regressor
 from train import bisenet, checkpoint, encoder_network, light_cnn
 from train.encoder_network import Encoder
 from train.networks import FaceNet, Predictions, describe
-from train.networks import build as build_network
 
 
 @pytest.fixture(scope="module")
 def network() -> FaceNet:
     torch.manual_seed(0)
-    network = build_network("tiny", bisenet.build("tiny"), light_cnn.build("tiny")).eval()
-    spaces = network.spaces
-    spaces.identity_basis.copy_(0.1 * torch.randn_like(spaces.identity_basis))
-    spaces.landmark_basis.copy_(torch.linalg.qr(torch.randn_like(spaces.landmark_basis).T)[0].T)
-    spaces.landmark_scale.fill_(30)
-    return network
+    return small_regressor(bisenet.build("tiny"), light_cnn.build("tiny"))
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ import torch
 
 from game.character import identity_mirror_signs, mirrored_units
 from game.rig import Rig
+from tests.train.small_regressor import small_regressor
 from train import bisenet, light_cnn
 from train.both_sides import Answer, BothSides
 from train.geometry import mirrored_landmarks
@@ -16,12 +17,7 @@ from train.networks import POSE_UNIT, FaceNet, build
 @pytest.fixture(scope="module")
 def network() -> FaceNet:
     torch.manual_seed(0)
-    network = build("tiny").eval()
-    spaces = network.spaces
-    spaces.identity_basis.copy_(0.1 * torch.randn_like(spaces.identity_basis))
-    spaces.landmark_basis.copy_(torch.linalg.qr(torch.randn_like(spaces.landmark_basis).T)[0].T)
-    spaces.landmark_scale.fill_(30)
-    return network
+    return small_regressor()
 
 
 @pytest.fixture(scope="module")
