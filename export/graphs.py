@@ -43,15 +43,15 @@ class RegressorGraph(BothSides):
 
 
 class EncoderGraph(nn.Module):
-    """crop (B, 3, 256, 256) in [0, 1] -> probabilities (B, n) of every style slot, (B, slots) that it can be seen, and identity
-    (B, 244) in [-1, 1]: the discrete and the continuous parameters of CN109902767B [0052]."""
+    """crop (B, 3, 256, 256) in [0, 1], landmarks (B, 468, 3) crop px -> probabilities (B, n) of every style slot, (B, slots) that
+    it can be seen, and identity (B, 244) in [-1, 1]: the discrete and the continuous parameters of CN109902767B [0052]."""
 
     def __init__(self, network: Encoder) -> None:
         super().__init__()
         self.network = network
 
-    def forward(self, crop: Tensor) -> tuple[Tensor, ...]:
-        said = self.network.both_sides(crop)
+    def forward(self, crop: Tensor, landmarks: Tensor) -> tuple[Tensor, ...]:
+        said = self.network.both_sides(crop, landmarks[..., :2])
         styles = [said.styles[slot.name].softmax(1) for slot in self.network.schema.style]
         return (*styles, said.visible.sigmoid(), said.identity.clamp(-1, 1))
 

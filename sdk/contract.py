@@ -83,7 +83,7 @@ CANVAS = Tensor("canvas", "uint8", (CANVAS_SIZE, CANVAS_SIZE, 3))
 CROP = Tensor("crop", "float32", (3, CROP_SIZE, CROP_SIZE))
 """RGB in [0, 1]: output of `align`, input of `regressor` and `encoder`."""
 MESH = Tensor("landmarks", "float32", (LANDMARKS, 3))
-"""Crop pixels; z in the same unit, smaller is nearer: output of `align`, input of `regressor`."""
+"""Crop pixels; z in the same unit, smaller is nearer: output of `align`, input of `regressor` and `encoder`."""
 
 IMAGE = Tensor("image", "bytes", (1,))
 """A picture file: JPEG, PNG, WebP or BMP."""
@@ -148,12 +148,12 @@ def regressor(schema: Schema = REFERENCE) -> Model:
 
 
 def encoder(schema: Schema = REFERENCE) -> Model:
-    """The model of CN109902767B for this schema: crop -> style probabilities, how likely each slot can be seen at all, and its
-    own continuous parameters."""
+    """The model of CN109902767B for this schema: crop and landmarks -> style probabilities, how likely each slot can be seen at
+    all, and its own continuous parameters."""
     styles = tuple(Tensor(style_name(slot.name), "float32", (len(slot.options),)) for slot in schema.style)
     visible, identity = ((STYLE_VISIBLE, len(schema.style)), ("identity", len(schema.identity)))
     outputs = (*styles, *(Tensor(name, "float32", (length,)) for name, length in (visible, identity)))
-    return Model("encoder", inputs=(CROP,), outputs=outputs)
+    return Model("encoder", inputs=(CROP, MESH), outputs=outputs)
 
 
 def models(schema: Schema = REFERENCE) -> Mapping[str, Model]:

@@ -28,11 +28,13 @@ _NOISE_SIZE = 512
 _NOISE = np.clip(np.random.default_rng(0).normal(128, 40, (_NOISE_SIZE, _NOISE_SIZE, 3)), 0, 255).astype(np.uint8)
 
 
-def augment(image: Image, rng: Generator, mirror: bool) -> tuple[Image, FloatArray]:
-    """Change a crop (256, 256, 3) RGB. Returns the new crop and the matrix (2, 3) that takes its old pixel
+def augment(image: Image, rng: Generator, mirror: bool, moved_only: bool = False) -> tuple[Image, FloatArray]:
+    """Change a crop (256, 256, 3) RGB, or only move it. Returns the new crop and the matrix (2, 3) that takes its old pixel
     coordinates to the new ones (pixel centres at .5)."""
     matrix = jitter_matrix(rng, mirror)
     image = warp(image, matrix, rng)
+    if moved_only:
+        return np.ascontiguousarray(image), matrix
     if rng.random() < 0.2:
         image = cover(image, rng)
     image = looks(image, rng)

@@ -13,10 +13,9 @@ from torch import Tensor, nn
 
 from game.character import identity_mirror_signs, mirrored_units
 from game.rig import Rig
-from sdk.contract import CROP_SIZE
 from train.data import POSE_SIGNS
 from train.geometry import mirrored_landmarks
-from train.layers import mirrored, sides
+from train.layers import mirrored, mirrored_points, sides
 from train.networks import POSE_UNIT, FaceNet
 
 
@@ -52,8 +51,7 @@ class BothSides(nn.Module):
     def forward(self, crop: Tensor, mesh: Tensor) -> Answer:
         """crop: (B, 3, 256, 256) float32 RGB in [0, 1]; mesh: (B, 468, 2) FaceMesh's landmarks, crop px."""
         network, spaces = self.network, self.network.spaces
-        x, y = mesh[:, self.landmarks].split(1, 2)
-        both = torch.cat([crop, mirrored(crop)]), torch.cat([mesh, torch.cat([CROP_SIZE - x, y], 2)])
+        both = torch.cat([crop, mirrored(crop)]), torch.cat([mesh, mirrored_points(mesh, self.landmarks)])
         said = network.regress(*both, network.look(crop).features().both_sides())
         code_sigma, expression_sigma, pose_sigma = said.log_sigma.clamp(-5, 3).exp().split(network.sizes[:3], 1)
 

@@ -248,6 +248,7 @@ class Batches(Dataset[dict[str, Tensor]]):
         self.renders, self.photos, self.size, self.seed = renders, photos, size, seed
         self.landmark_mirror, self.evidence = landmark_mirror, evidence
         self.rank, self.world, self.change = rank, world, change
+        self.unchanged = 0.0  # share of renders that are moved only
         self.identity_signs, self.unit_mirror = identity_mirror_signs(), mirrored_units()
 
     def __getitem__(self, step: int) -> dict[str, Tensor]:
@@ -269,7 +270,7 @@ class Batches(Dataset[dict[str, Tensor]]):
         crop = shards.picture(index)
         if not self.change:
             return crop, landmarks
-        crop, matrix = augment(crop, rng, mirror)
+        crop, matrix = augment(crop, rng, mirror, moved_only=shards is self.renders and bool(rng.random() < self.unchanged))
         landmarks = landmarks @ matrix[:, :2].T + matrix[:, 2]
         return crop, (landmarks[..., self.landmark_mirror, :] if mirror else landmarks).astype(np.float32)
 

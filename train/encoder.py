@@ -58,6 +58,8 @@ RULED = ("skin", "hair_colour", "iris", "lip")
 SURE = 0.8
 """Probability from which an answer on one view of a photo teaches the other."""
 SMOOTHING = 0.05
+UNCHANGED = 0.5
+"""Share of renders whose light and colours are learnt from as they are; the others, and photos, are changed at random."""
 SHEET = 8
 SHORN = "bald"
 """Hair that has no colour."""
@@ -139,6 +141,7 @@ class EncoderBatches(Batches):
     def __init__(self, labels: Labels, *arguments: Any) -> None:
         """`labels` of the photos, and what :class:`train.data.Batches` takes."""
         super().__init__(*arguments)
+        self.unchanged = UNCHANGED
         self.labels, self._labelled = labels, np.flatnonzero((labels.style != UNKNOWN).any(1))
 
     def _pair(self, first: int, rng: np.random.Generator) -> list[Arrays]:
@@ -208,7 +211,7 @@ class EncoderTask(Task):
 
     def losses(self, module: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         renders, crops = self.options.batch_renders, to_float(batch["crop"])
-        said: Encoded = module(crops)
+        said: Encoded = module(crops, batch["mesh"])
         of_renders = {name: values[:renders] for name, values in said.styles.items()}
         of_photos = {name: values[renders:] for name, values in said.styles.items()}
         told, identity = batch["photo_style"], torch.cat([batch["identity"], batch["photo_identity"]])
@@ -283,8 +286,9 @@ class EncoderTask(Task):
         """Photos, and below each its face at rest, at half size."""
         if self.imitator is None:
             return None
-        crops = self.photos.crops(spaced(len(self.photos), SHEET)).to(self.metric.device)
-        said = self.network(crops)
+        chosen, device = spaced(len(self.photos), SHEET), self.metric.device
+        crops = self.photos.crops(chosen).to(device)
+        said = self.network(crops, torch.from_numpy(self.photos.mesh(chosen)).to(device))
         drawn = at_rest(self.imitator, said.identity.clamp(-1, 1), one_hot(said.options, self.schema))
         shown = [(255 * p.clamp(0, 1)).round().byte().permute(0, 2, 3, 1).cpu().numpy() for p in (crops, drawn)]
         rows = np.vstack([np.hstack(list(row)) for row in shown])
@@ -367,7 +371,7 @@ def _mean_of(values: Tensor, kept: Tensor) -> Tensor:
 def said_about(network: Encoder, shards: Shards, chosen: npt.NDArray[np.int_], device: torch.device) -> list[Encoded]:
     """What E says about some pictures, as it is served, in batches."""
     parts = np.array_split(chosen, -(-len(chosen) // 32))
-    return [network.both_sides(shards.crops(part).to(device)) for part in parts]
+    return [network.both_sides(shards.crops(part).to(device), torch.from_numpy(shards.mesh(part)).to(device)) for part in parts]
 
 
 def right_answers(answers: list[Encoded], style: npt.NDArray[np.int64], schema: Schema) -> dict[str, float]:

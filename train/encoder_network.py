@@ -14,8 +14,10 @@ Beyond the method: E says of every slot whether it can be seen at all (hair unde
 its mirror image. A temperature per slot, found on held-out people, makes the probabilities as right as often as they say. And of
 its trunk it tells the parts of the face (:mod:`train.bisenet` teaches it on every photo, labelled or not): the heads are told
 what colour, how rough and how large each is. Styles are a matter of which pixels are hair; from nothing but labels of whole
-faces that takes a network far longer to find out. f_1 is a linear map in two steps, by way of the principal coefficients of what
-sliders move (:class:`train.geometry.IdentitySpace`), in which errors of all directions are as steep."""
+faces that takes a network far longer to find out. They are told the colours at the alignment's landmarks too, and between the
+lids: how fair skin is shows beside the white of the eye, and irises are a few pixels wide. f_1 is a linear map in two steps, by
+way of the principal coefficients of what sliders move (:class:`train.geometry.IdentitySpace`), in which errors of all
+directions are as steep."""
 
 from __future__ import annotations
 
@@ -26,11 +28,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from game.rig import Rig
+from sdk.contract import LANDMARKS
 from sdk.schema import REFERENCE, Schema
 from train.face_parts import PARTS
-from train.layers import Residual, convolution, dense, mirrored, sides
+from train.geometry import mirrored_landmarks
+from train.layers import Residual, convolution, dense, mirrored, mirrored_points, sides
 from train.networks import PRESETS as REGRESSORS
-from train.networks import Trunk
+from train.networks import Trunk, read_at
 from train.presets import named, restored
 
 VGG19_DEPTHS = (2, 2, 4, 4, 4)
@@ -67,6 +72,16 @@ PART_MEASURES = 5
 """Numbers that are measured of each part: mean red, green and blue, roughness, and area."""
 MEASURED = 64
 """Numbers that the heads get of these."""
+EVERY = 4
+"""Of FaceMesh's landmarks every so many are looked at for their colour."""
+UPPER_LIDS = (246, 161, 160, 159, 158, 157, 173, 398, 384, 385, 386, 387, 388, 466)
+LOWER_LIDS = (7, 163, 144, 145, 153, 154, 155, 382, 381, 380, 374, 373, 390, 249)
+BETWEEN_LIDS = (0.25, 0.5, 0.75)
+"""And points so far from upper lids (FaceMesh's numbers) to lower ones."""
+DARKEST = 0.02
+"""Added to colours in [0, 1] before their logarithm is taken, in which light adds and does not multiply."""
+COLOURS = (160, 64)
+"""Numbers that colours are turned into; the last are what the heads get."""
 
 
 class Encoded(NamedTuple):
@@ -112,6 +127,7 @@ class Encoder(nn.Module):
     temperature: Tensor
     identity_mean: Tensor
     identity_basis: Tensor
+    mirror_images: Tensor
 
     def __init__(self, preset: Preset, schema: Schema = REFERENCE) -> None:
         super().__init__()
@@ -128,8 +144,10 @@ class Encoder(nn.Module):
             nn.init.zeros_(block.second[1].weight)  # they begin with adding nothing to the trunk
         self.features = dense(deep * side**2, preset.hidden)
         self.measures = dense(PART_MEASURES * len(PARTS), MEASURED)
+        read = 3 * len(colour_points(torch.zeros(1, LANDMARKS, 2))[0])
+        self.colours = nn.Sequential(*dense(read, COLOURS[0]), *dense(*COLOURS))
         self.dropout = nn.Dropout(preset.dropout)
-        known = preset.hidden + MEASURED
+        known = preset.hidden + MEASURED + COLOURS[-1]
         self.continuous = nn.Linear(known, preset.identity_codes)
         self.discrete = nn.Linear(known, sum(self.options))
         self.visible = nn.Linear(known, len(schema.style))
@@ -138,17 +156,19 @@ class Encoder(nn.Module):
             nn.init.normal_(head.weight, std=0.1 * known**-0.5)
             nn.init.zeros_(head.bias)
         self.register_buffer("temperature", torch.ones(len(self.options)))
+        self.register_buffer("mirror_images", torch.from_numpy(mirrored_landmarks(Rig.load())), persistent=False)
         self.register_buffer("identity_mean", torch.zeros(len(schema.identity)))
         self.register_buffer("identity_basis", torch.zeros(preset.identity_codes, len(schema.identity)))
 
-    def forward(self, crop: Tensor) -> Encoded:
-        """crop: (B, 3, 256, 256) float32 RGB in [0, 1]."""
+    def forward(self, crop: Tensor, mesh: Tensor) -> Encoded:
+        """crop: (B, 3, 256, 256) float32 RGB in [0, 1]; mesh: (B, 468, 2) FaceMesh's landmarks, crop px."""
         *_, middle, _, deep = self.trunk(crop)
         parts = self.parts(middle)
         x = self.residuals(deep).flatten(1)
         with torch.autocast(crop.device.type, enabled=False):
             measured = self.measures(measure(crop.float(), parts.float().softmax(1)))
-            x = self.dropout(torch.cat([self.features(x.float()), measured], 1))
+            colours = self.colours((read_at(crop.float(), colour_points(mesh.float())) + DARKEST).log())
+            x = self.dropout(torch.cat([self.features(x.float()), measured, colours], 1))
             logits = self.discrete(x).split(self.options, 1)
             styles = {
                 slot.name: values / self.temperature[k]
@@ -157,10 +177,10 @@ class Encoder(nn.Module):
             identity = self.identity_mean + self.continuous(x) @ self.identity_basis
             return Encoded(identity, styles, self.visible(x), parts)
 
-    def both_sides(self, crop: Tensor) -> Encoded:
-        """What it says about a crop (B, 3, 256, 256) when it looks at its mirror image too: the mean of both logits of styles.
-        Which side a parting is on is no style, so that errors that depend on the side are all that is lost."""
-        said: Encoded = self(torch.cat([crop, mirrored(crop)]))
+    def both_sides(self, crop: Tensor, mesh: Tensor) -> Encoded:
+        """What it says about a crop when it looks at its mirror image too: the mean of both logits of styles. Which side a
+        parting is on is no style, so that errors that depend on the side are all that is lost."""
+        said: Encoded = self(torch.cat([crop, mirrored(crop)]), torch.cat([mesh, mirrored_points(mesh, self.mirror_images)]))
         styles = {name: sides(values).mean(0) for name, values in said.styles.items()}
         return Encoded(sides(said.identity)[0], styles, sides(said.visible).mean(0), sides(said.parts)[0])
 
@@ -172,6 +192,12 @@ class Encoder(nn.Module):
         self.discrete.bias /= each
         self.temperature.fill_(1)
         return self
+
+
+def colour_points(mesh: Tensor) -> Tensor:
+    """FaceMesh's landmarks (B, 468, 2) -> the points (B, P, 2) whose colours are read."""
+    upper, lower = mesh[:, UPPER_LIDS], mesh[:, LOWER_LIDS]
+    return torch.cat([mesh[:, ::EVERY], *(upper + share * (lower - upper) for share in BETWEEN_LIDS)], 1)
 
 
 def measure(picture: Tensor, where: Tensor) -> Tensor:

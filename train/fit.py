@@ -315,7 +315,9 @@ class Fitter(nn.Module):
         said = regressor(photos.crops, photos.landmarks)
         identity = said.identity.clamp(-1, 1).cpu().numpy()
         code = torch.from_numpy(self.prior.code(identity).astype(np.float32)).to(photos.crops.device)
-        style = torch.cat([values.log_softmax(1) for values in encoder.both_sides(photos.crops).styles.values()], 1)
+        style = torch.cat(
+            [values.log_softmax(1) for values in encoder.both_sides(photos.crops, photos.landmarks).styles.values()], 1
+        )
         faces = Faces(code, said.expression.clone(), said.pose / POSE_UNIT, style.clone())
         faces.keep_in_range()
         return faces

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sdk.contract import CROP_SIZE
+
 
 def convolution(inputs: int, outputs: int, size: int, stride: int = 1, padding: int | None = None) -> nn.Sequential:
     """Convolution, batch norm, ReLU; padded so that stride 1 keeps the size, unless told otherwise."""
@@ -45,6 +47,12 @@ def mirrored(grid: Tensor) -> Tensor:
     """(..., W) with left and right exchanged."""
     side = grid.shape[-1]
     return grid[..., torch.arange(side - 1, -1, -1, device=grid.device)]
+
+
+def mirrored_points(points: Tensor, order: Tensor) -> Tensor:
+    """Points (B, N, 2), crop px, on the mirror image of the crop; `order` (N,): the number of each one's mirror image."""
+    x, y = points[:, order].split(1, 2)
+    return torch.cat([CROP_SIZE - x, y], 2)
 
 
 def sides(values: Tensor) -> Tensor:

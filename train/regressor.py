@@ -139,7 +139,14 @@ class RegressorTask(Task):
             losses |= photo_losses(self.network, second, batch, self.metric, self.rig, self.mirror)
             if self.supervision is not None:
                 photos = seen.rows(renders, len(crops))
-                arguments = (second.split(rebuilt)[0], crops[renders:], photos, batch["person"], self.autocast)
+                arguments = (
+                    second.split(rebuilt)[0],
+                    crops[renders:],
+                    batch["mesh"][renders:],
+                    photos,
+                    batch["person"],
+                    self.autocast,
+                )
                 losses |= self.supervision.losses(module, self.network, *arguments)
         return {**losses, "loss": total(losses, self.options.weights)}
 
@@ -190,8 +197,9 @@ class RegressorTask(Task):
             return None
         chosen, device = spaced(len(self.photos), SHEET), self.metric.encoder.device
         crops = self.photos.crops(chosen).to(device)
-        said = self.network(crops, torch.from_numpy(self.photos.mesh(chosen)).to(device))
-        pictures = self.supervision.rebuild(parameters(self.network, said), self.supervision.styles(crops))
+        mesh = torch.from_numpy(self.photos.mesh(chosen)).to(device)
+        said = self.network(crops, mesh)
+        pictures = self.supervision.rebuild(parameters(self.network, said), self.supervision.styles(crops, mesh))
         shown = [(255 * p.clamp(0, 1)).round().byte().permute(0, 2, 3, 1) for p in (crops, pictures.second, pictures.fourth)]
         rows = [np.hstack(list(row.cpu().numpy())) for row in shown]
         return cv2.resize(np.vstack(rows), None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)

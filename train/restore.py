@@ -121,7 +121,11 @@ def measure_norms(networks: Sequence[nn.Module], shards: Sequence[Shards], count
         for part in tqdm(np.array_split(chosen, -(-len(chosen) // batch)), desc="batch norms"):
             crops = some.crops(part)
             for network in networks:
-                network(*(crops, torch.from_numpy(some.mesh(part))) if isinstance(network, FaceNet) else (crops,))
+                network(
+                    *(crops, torch.from_numpy(some.mesh(part)))
+                    if isinstance(network, FaceNet | encoder_network.Encoder)
+                    else (crops,)
+                )
     for hook in hooks:
         hook.remove()
     for norm, seen in sums.items():

@@ -87,9 +87,10 @@ class SelfSupervision(nn.Module):
             self.register_buffer(kind, torch.zeros(embedding))
 
     @torch.no_grad()
-    def styles(self, crops: Tensor) -> Tensor:
-        """(B, O) one-hot: the likeliest option of every slot of photos (B, 3, 256, 256), as it would be drawn."""
-        return one_hot(self.encoder.both_sides(crops).options, self.encoder.schema)
+    def styles(self, crops: Tensor, mesh: Tensor) -> Tensor:
+        """(B, O) one-hot: the likeliest option of every slot of photos (B, 3, 256, 256) with landmarks (B, 468, 2), as it would
+        be drawn."""
+        return one_hot(self.encoder.both_sides(crops, mesh).options, self.encoder.schema)
 
     def rebuild(self, values: Parameters, style: Tensor) -> Rebuilt:
         """Step f. `style`: (B, O) one-hot."""
@@ -107,16 +108,18 @@ class SelfSupervision(nn.Module):
         network: FaceNet,
         said: Predictions,
         crops: Tensor,
+        mesh: Tensor,
         photos: Seen,
         person: Tensor,
         autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
     ) -> dict[str, Tensor]:
         """Steps f to m for B photos, of which R has `said` something: the first B of the photos of a batch, `crops` (P, 3, 256,
-        256). `photos`: what the fixed networks say about them; `person`: (P,) who is on each. `regress` is R for more pictures:
-        the network as Fabric has wrapped it; `autocast` makes a context of its precision for the others."""
+        256) with FaceMesh's landmarks `mesh` (P, 468, 2). `photos`: what the fixed networks say about them; `person`: (P,) who is
+        on each. `regress` is R for more pictures: the network as Fabric has wrapped it; `autocast` makes a context of its
+        precision for the others."""
         values = parameters(network, said)
         with autocast():
-            pictures = self.rebuild(values, self.styles(crops[: len(said.pose)]))
+            pictures = self.rebuild(values, self.styles(crops[: len(said.pose)], mesh[: len(said.pose)]))
             segmentation = network.segmenter(torch.cat(pictures))
             if self.critic is None:
                 seen_again = torch.cat([pictures.third, pictures.fourth, pictures.second])

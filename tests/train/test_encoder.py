@@ -58,15 +58,16 @@ def test_it_has_the_structure_of_the_method() -> None:
     convolutions = [m for m in network.trunk.modules() if isinstance(m, torch.nn.Conv2d)]
     assert len(convolutions) == 16, "VGG19 has sixteen"
     assert len(network.residuals) == 3
-    said = network(torch.rand(2, 3, 256, 256))
+    said = network(torch.rand(2, 3, 256, 256), 256 * torch.rand(2, 468, 2))
     assert said.identity.shape == (2, 244)
     assert {name: values.shape[1] for name, values in said.styles.items()} == {s.name: len(s.options) for s in REFERENCE.style}
 
 
 def test_served_it_says_the_same_of_a_mirror_image() -> None:
-    network, crop = encoder_network.build("tiny").eval(), torch.rand(2, 3, 256, 256)
-    said, mirrored = network.both_sides(crop), network.both_sides(crop.flip(3))
-    one, other = network(crop), network(crop.flip(3))
+    network, crop, mesh = encoder_network.build("tiny").eval(), torch.rand(2, 3, 256, 256), 256 * torch.rand(2, 468, 2)
+    turned = mesh[:, network.mirror_images] * torch.tensor([-1, 1]) + torch.tensor([256, 0])
+    said, mirrored = network.both_sides(crop, mesh), network.both_sides(crop.flip(3), turned)
+    one, other = network(crop, mesh), network(crop.flip(3), turned)
     for name, values in said.styles.items():
         torch.testing.assert_close(values, mirrored.styles[name])
         torch.testing.assert_close(values, (one.styles[name] + other.styles[name]) / 2)
@@ -97,7 +98,7 @@ def test_half_of_the_photos_are_labelled_ones_and_mirrored_faces_are_mirrored(op
     batches = task.batches(0, 1)
     signs = torch.from_numpy(batches.identity_signs)
     seen = 0
-    for step in range(12):
+    for step in range(40):
         batch = batches[step]
         assert torch.equal(batch["photo"][0::2], batch["photo"][1::2]), "two views of one photo"
         for k in batch["made"].nonzero()[:, 0]:
@@ -211,7 +212,7 @@ def test_temperatures_make_doubt_as_large_as_error(options: Options) -> None:
     task = encoder.EncoderTask(options)
 
     class Shouting(torch.nn.Module):
-        def both_sides(self, crop: torch.Tensor) -> encoder_network.Encoded:
+        def both_sides(self, crop: torch.Tensor, mesh: torch.Tensor) -> encoder_network.Encoded:
             styles = {s.name: 10 * torch.nn.functional.one_hot(torch.zeros(len(crop), dtype=torch.long), len(s.options)).float()
                       for s in REFERENCE.style}  # fmt: skip
             return encoder_network.Encoded(torch.zeros(len(crop), 244), styles, torch.zeros(len(crop), 7), torch.zeros(len(crop)))
@@ -226,6 +227,19 @@ def test_temperatures_make_doubt_as_large_as_error(options: Options) -> None:
 def test_another_checkpoint_is_refused(fixed_networks: dict[str, Path]) -> None:
     with pytest.raises(ValueError, match=r"no checkpoint of train\.encoder"):
         encoder_network.rebuild(checkpoint.load(fixed_networks["imitator"]))
+
+
+def test_colours_are_read_at_landmarks_and_between_lids() -> None:
+    """Of a picture whose red grows to the right and whose green grows downwards colours are places."""
+    ramp = (torch.arange(256) + 0.5) / 256
+    picture = torch.stack([ramp.expand(256, 256), ramp[:, None].expand(256, 256), torch.zeros(256, 256)])[None]
+    mesh = 20 + 200 * torch.rand(1, 468, 2)
+    points = encoder_network.colour_points(mesh)
+    colours = networks.read_at(picture, points).view(-1, 3)
+    torch.testing.assert_close(256 * colours[:, :2], points[0], atol=1e-2, rtol=0)
+    torch.testing.assert_close(points[0, 1], mesh[0, encoder_network.EVERY])
+    middle = (mesh[0, 159] + mesh[0, 145]) / 2  # of the right eye
+    assert (points[0] - middle).norm(dim=1).min() < 1e-3
 
 
 def test_cells_have_the_mean_of_their_pixels() -> None:

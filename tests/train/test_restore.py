@@ -67,7 +67,7 @@ def test_the_network_comes_back(trained: tuple[FaceNet, Geometry], shards: dict[
     torch.testing.assert_close(metric.identity_variance, geometry.identity_variance, rtol=0.05, atol=1e-4)
     torch.testing.assert_close(metric.encoder, geometry.encoder, rtol=0.1, atol=0.1)
     with torch.no_grad():
-        expected_styles, styles = encoder(crops).styles, encoder_network.rebuild(found["encoder"])(crops).styles
+        expected_styles, styles = encoder(crops, mesh).styles, encoder_network.rebuild(found["encoder"])(crops, mesh).styles
     for name, logits in expected_styles.items():
         torch.testing.assert_close(styles[name], logits, atol=0.02, rtol=0.01)
     of_segmenter = bisenet.rebuild(found["segmenter"])
@@ -83,7 +83,7 @@ def trained_encoder() -> encoder_network.Encoder:
     encoder = encoder_network.build("tiny")
     with torch.no_grad():
         for _ in range(3):
-            encoder(torch.rand(8, 3, 256, 256))
+            encoder(torch.rand(8, 3, 256, 256), 256 * torch.rand(8, 468, 2))
         for name, values in encoder.named_parameters():
             if name.endswith("bias") or name.startswith("discrete"):
                 values += 0.1 * torch.randn_like(values)

@@ -63,9 +63,10 @@ def test_every_loss_reaches_the_regressor(network: FaceNet, supervision: SelfSup
     network.train()
     with torch.no_grad():
         seen = network.look(crops)
-    said = network(crops, 256 * torch.rand(6, 468, 2), seen).split(3)[0]
+    mesh = 256 * torch.rand(6, 468, 2)
+    said = network(crops, mesh, seen).split(3)[0]
     statistics = {name: value.clone() for name, value in network.state_dict().items() if "running" in name}
-    losses = supervision.losses(network, network, said, crops, seen, torch.tensor([0, 0, 1, 1, 2, 2]))
+    losses = supervision.losses(network, network, said, crops, mesh, seen, torch.tensor([0, 0, 1, 1, 2, 2]))
     assert network.training  # the loop looks as it is served, and leaves the network as it was
     assert all(torch.equal(value, network.state_dict()[name]) for name, value in statistics.items())
     learning = [p for p in network.parameters() if p.requires_grad]
