@@ -95,7 +95,7 @@ def mixed_encoder(network: Encoder) -> nn.Module:
     mixed = copy.deepcopy(network).fold_temperatures().eval()
     _fold_batch_norms(mixed)
     mixed.trunk = FromHalf(mixed.trunk)
-    mixed.features = InHalf(mixed.features)  # type: ignore[assignment]
+    mixed.features, mixed.colours = InHalf(mixed.features), InHalf(mixed.colours)  # type: ignore[assignment]
     for part in (mixed.parts, mixed.residuals):
         part.half()  # they read the trunk's grids, which are in half already
     return EncoderGraph(mixed).eval()

@@ -105,19 +105,20 @@ def compact_weights(model: ModelProto) -> ModelProto:
 
 
 def _in_bytes(name: str, full: NDArray[Any]) -> tuple[list[NodeProto], TensorProto, TensorProto, TensorProto]:
-    """A matrix in INT8, groups of neighbours in a row with a scale each in FP32: the nodes that restore it, what they read."""
+    """A matrix in INT8, groups of neighbours in a row with a scale each in FP16: the nodes that restore it, what they read."""
     rows, columns = full.shape
     group = max(size for size in range(1, GROUP + 1) if columns % size == 0)
     values = full.reshape(rows, columns // group, group)
-    scale = np.maximum(np.abs(values).max(2, keepdims=True) / 127, np.finfo(np.float16).tiny).astype(np.float32)
-    stored, widened, scaled = f"{name}/bytes", f"{name}/widened", f"{name}/scaled"
+    scale = np.maximum(np.abs(values).max(2, keepdims=True) / 127, np.finfo(np.float16).tiny).astype(np.float16)
+    stored, widened, factor, scaled = (f"{name}/{what}" for what in ("bytes", "widened", "factor", "scaled"))
     nodes_back = [
         helper.make_node("Cast", [stored], [widened], f"{name}/Cast", to=TensorProto.FLOAT),
-        helper.make_node("Mul", [widened, f"{name}/scale"], [scaled], f"{name}/Mul"),
+        helper.make_node("Cast", [f"{name}/scale"], [factor], f"{name}/CastScale", to=TensorProto.FLOAT),
+        helper.make_node("Mul", [widened, factor], [scaled], f"{name}/Mul"),
         helper.make_node("Reshape", [scaled, f"{name}/shape"], [name], f"{name}/Reshape"),
     ]
     tensors = {
-        stored: np.round(values / scale).astype(np.int8),
+        stored: np.round(values / scale.astype(np.float32)).clip(-127, 127).astype(np.int8),
         f"{name}/scale": scale,
         f"{name}/shape": np.array(full.shape, np.int64),
     }
