@@ -1,4 +1,4 @@
-"""Fit the game's face to photos by gradient descent: minutes a photo, and the measure of what a network says in one shot.
+"""Fit the game's face to photos by gradient descent: a minute a photo, and the measure of what a network says in one shot.
 
     python -m train.fit --photos aligned/photos --segmenter S.pt --recogniser F.pt --imitator G.pt --out fits.jsonl
     python -m train.fit ... --refine 20 --regressor R.pt --encoder E.pt      # goes on from their answers

@@ -24,9 +24,16 @@ ONNX = FILES.paths["encoder"].with_name(FP16_FILE)
 MODEL = contract.models(FILES.schema)["encoder"]
 
 
+def noise(seed: int) -> dict[str, np.ndarray]:
+    """Two crops, and landmarks all over them."""
+    rng = np.random.default_rng(seed)
+    mesh = contract.CROP_SIZE * rng.random((2, *contract.MESH.shape), np.float32)
+    return {contract.CROP.name: rng.random((2, *contract.CROP.shape), np.float32), contract.MESH.name: mesh}
+
+
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    inputs = {"crop": np.random.default_rng(0).random((2, *contract.CROP.shape), np.float32)}
+    inputs = noise(0)
     path = tmp_path_factory.mktemp("reference") / "reference.npz"
     outputs = half_safety.run_onnx(str(FILES.paths["encoder"]), inputs)
     np.savez(path, **inputs, **dict(zip(MODEL.output_names, outputs, strict=True)))
@@ -75,9 +82,8 @@ def test_the_command_gives_the_child_what_it_needs(fake: pytest.MonkeyPatch, tmp
     (tmp_path / "encoder/1").mkdir(parents=True)
     for file in (MODEL_FILE, FP16_FILE):
         shutil.copy(FILES.paths["encoder"].with_name(file), tmp_path / "encoder/1")
-    inputs = {"crop": np.random.default_rng(1).random((2, *contract.CROP.shape), np.float32)}
     options = Options(model_repository=tmp_path, profiles=Profiles(encoder=(1, 4, 40)))
-    entry = engine("tensorrt", MODEL, options, inputs, {"node": "trunk", "largest": 80.0})
+    entry = engine("tensorrt", MODEL, options, noise(1), {"node": "trunk", "largest": 80.0})
     sidecar = check_plan(tmp_path / "encoder/1/model.plan", "11.0.0", "8.6", tmp_path / "encoder/1" / FP16_FILE)
     assert sidecar.profile == {"min": 1, "opt": 4, "max": 40}
     assert entry["tensorrt"]["half"] == sidecar.precision["network"]["HALF"]
@@ -132,8 +138,9 @@ def test_a_plan_runs_more_than_its_largest_batch(fake: pytest.MonkeyPatch, job: 
     build(job)
     code = (
         "import sys, numpy as np; from pathlib import Path; from export.plan import Plan\n"
-        "plan = Plan(Path(sys.argv[1])); plan.max_batch = 2; crops = np.load(sys.argv[2])['crop']\n"
-        "many = plan.run({'crop': np.concatenate([crops, crops, crops[:1]])}, ['identity']); one = plan.run({'crop': crops})\n"
+        "plan = Plan(Path(sys.argv[1])); plan.max_batch = 2; two = {n: np.load(sys.argv[2])[n] for n in ('crop', 'landmarks')}\n"
+        "five = {n: np.concatenate([v, v, v[:1]]) for n, v in two.items()}\n"
+        "many = plan.run(five, ['identity']); one = plan.run(two)\n"
         "assert list(many) == ['identity'] and many['identity'].shape == (5, 244)\n"
         "np.testing.assert_allclose(many['identity'][2:4], one['identity'], atol=1e-5)\n"
         "plan.close()"
