@@ -243,7 +243,8 @@ def measure(options: Options, compared: bool = True) -> dict[str, Any]:
     seconds = {"faceparam": float(np.mean([subject.seconds for subject in subjects]))}
     for name, by_key in made.items():
         methods[name] = [drawn_as(by_key[subjects[k].key], own[k]) for k in chosen]
-        seconds[name] = float(np.mean([by_key[subjects[k].key].seconds for k in chosen]))
+        if np.isfinite(took := np.mean([by_key[subjects[k].key].seconds for k in chosen])):  # not all files of faces say it
+            seconds[name] = float(took)
     results: dict[str, Any] = {"people": len(chosen), "foils": min(options.foils, len(subjects) - 1), "views": {}}
     results["seconds a face"] = seconds
     results["landmarks by eye distance"] = {
@@ -272,7 +273,8 @@ def main(options: Options) -> dict[str, Any]:
     for view, rows in results["views"].items():
         table = [(name, *found.values()) for name, found in rows.items()]
         report.print_table(f"Likeness, {view}", ("parameters", *next(iter(rows.values()))), table)
-    cost = [(name, value, results["landmarks by eye distance"][name]) for name, value in results["seconds a face"].items()]
+    seconds = results["seconds a face"]
+    cost = [(name, seconds.get(name, ""), error) for name, error in results["landmarks by eye distance"].items()]
     report.print_table("What it takes", ("parameters", "seconds a face", "landmarks / eye distance"), cost)
     if options.sheet:
         print(f"\na sheet for eyes: {options.sheet}")
