@@ -70,7 +70,8 @@ def write(name: str, results: dict[str, Any], packages: Sequence[str] = ()) -> P
     record = {
         "benchmark": name,
         # Where things lay on this machine is nobody's business: of absolute paths only the last part is kept.
-        "command": "python -m " + " ".join([f"benchmarks.{name}", *(_without_folders(a) for a in sys.argv[1:])]),
+        "command": "python -m "
+        + " ".join([f"benchmarks.{Path(sys.argv[0]).stem}", *(_without_folders(a) for a in sys.argv[1:])]),
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "commit": commit() or "unknown",
         "machine": machine(),
@@ -84,7 +85,8 @@ def write(name: str, results: dict[str, Any], packages: Sequence[str] = ()) -> P
 
 
 def _without_folders(argument: str) -> str:
-    return Path(argument).name if Path(argument).is_absolute() else argument
+    name, equals, path = argument.rpartition("=")  # NAME=FILE, too
+    return name + equals + Path(path).name if Path(path).is_absolute() else argument
 
 
 def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

@@ -116,6 +116,10 @@ class Shards(ABC):
         """The crops of these numbers as networks want them: (N, 3, 256, 256) in [0, 1]."""
         return to_float(torch.from_numpy(np.stack([self.picture(int(index)) for index in chosen])))
 
+    def inputs(self, chosen: npt.NDArray[np.int_], device: torch.device | None = None) -> tuple[Tensor, Tensor]:
+        """The crops of these numbers, and FaceMesh's landmarks on them (N, 468, 2)."""
+        return self.crops(chosen).to(device), torch.from_numpy(self.mesh(chosen)).to(device)
+
     def bytes_of(self, index: int, file: str = "") -> npt.NDArray[np.uint8]:
         """The bytes of sample number ``index``'s picture, or of a file whose place is in the arrays FILEoffset and FILEsize."""
         start, size = int(self.arrays[file + "offset"][index]), int(self.arrays[file + "size"][index])
@@ -233,6 +237,9 @@ class Batches(Dataset[dict[str, Tensor]]):
     measured, ``evidence`` (P, options of all slots side by side). Neighbours 2k and 2k + 1 of the photos are a pair.
     """
 
+    UNCHANGED = 0.0
+    """Share of renders whose light and colours stay as they are: these are moved only."""
+
     def __init__(
         self,
         renders: RenderShards,
@@ -248,7 +255,6 @@ class Batches(Dataset[dict[str, Tensor]]):
         self.renders, self.photos, self.size, self.seed = renders, photos, size, seed
         self.landmark_mirror, self.evidence = landmark_mirror, evidence
         self.rank, self.world, self.change = rank, world, change
-        self.unchanged = 0.0  # share of renders that are moved only
         self.identity_signs, self.unit_mirror = identity_mirror_signs(), mirrored_units()
 
     def __getitem__(self, step: int) -> dict[str, Tensor]:
@@ -270,7 +276,7 @@ class Batches(Dataset[dict[str, Tensor]]):
         crop = shards.picture(index)
         if not self.change:
             return crop, landmarks
-        crop, matrix = augment(crop, rng, mirror, moved_only=shards is self.renders and bool(rng.random() < self.unchanged))
+        crop, matrix = augment(crop, rng, mirror, moved_only=shards is self.renders and bool(rng.random() < self.UNCHANGED))
         landmarks = landmarks @ matrix[:, :2].T + matrix[:, 2]
         return crop, (landmarks[..., self.landmark_mirror, :] if mirror else landmarks).astype(np.float32)
 
@@ -346,6 +352,13 @@ _shuffles: dict[tuple[int, int, int, int], npt.NDArray[np.intp]] = {}
 def spaced(count: int, take: int) -> npt.NDArray[np.int_]:
     """Numbers of `take` of `count` samples, evenly spaced; of all where there are no more."""
     return np.linspace(0, count - 1, min(take, count)).astype(int)
+
+
+def rows_of_pictures(*rows: Tensor) -> npt.NDArray[np.uint8]:
+    """Pictures (B, 3, H, W) in [0, 1], those of a tensor side by side, one tensor below the other, at half size: (H', W', 3)."""
+    pixels = torch.cat([torch.cat(list(pictures), 2) for pictures in rows], 1).clamp(0, 1).permute(1, 2, 0)
+    sheet = (255 * pixels).round().byte().cpu().numpy()
+    return cv2.resize(sheet, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
 
 
 def to_float(crop: Tensor) -> Tensor:

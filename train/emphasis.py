@@ -50,7 +50,7 @@ def mean_code(network: FaceNet, photos: PhotoShards, people: int) -> Tensor:
     chosen = photos.firsts[spaced(len(photos.firsts), people)]
     codes = []
     for part in tqdm(np.array_split(chosen, -(-len(chosen) // BATCH)), desc="mean of people"):
-        codes.append(network(photos.crops(part), torch.from_numpy(photos.mesh(part))).identity_code)
+        codes.append(network(*photos.inputs(part)).identity_code)
     return torch.cat(codes).mean(0)
 
 

@@ -28,7 +28,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -39,7 +38,7 @@ from torch.nn import functional
 from game.rig import Rig
 from sdk.schema import REFERENCE, Schema
 from train import bisenet, checkpoint, encoder_network, imitator_network
-from train.data import Arrays, Batches, BatchSize, PhotoShards, RenderShards, Shards, spaced, to_float
+from train.data import Arrays, Batches, BatchSize, PhotoShards, RenderShards, Shards, rows_of_pictures, spaced, to_float
 from train.encoder_network import Encoded, Encoder
 from train.face_files import UNKNOWN, read_faces
 from train.geometry import IdentitySpace, identity_metric, mirrored_landmarks
@@ -58,8 +57,6 @@ RULED = ("skin", "hair_colour", "iris", "lip")
 SURE = 0.8
 """Probability from which an answer on one view of a photo teaches the other."""
 SMOOTHING = 0.05
-UNCHANGED = 0.5
-"""Share of renders whose light and colours are learnt from as they are; the others, and photos, are changed at random."""
 SHEET = 8
 SHORN = "bald"
 """Hair that has no colour."""
@@ -138,10 +135,11 @@ class EncoderBatches(Batches):
     """As :class:`train.data.Batches`; photos come with ``photo_style`` (P, slots), ``photo_identity`` (P, 244) and ``made``
     (P,), and neighbours 2k and 2k + 1 are two views of one photo, every other of them one that has labels."""
 
+    UNCHANGED = 0.5
+
     def __init__(self, labels: Labels, *arguments: Any) -> None:
         """`labels` of the photos, and what :class:`train.data.Batches` takes."""
         super().__init__(*arguments)
-        self.unchanged = UNCHANGED
         self.labels, self._labelled = labels, np.flatnonzero((labels.style != UNKNOWN).any(1))
 
     def _pair(self, first: int, rng: np.random.Generator) -> list[Arrays]:
@@ -286,13 +284,10 @@ class EncoderTask(Task):
         """Photos, and below each its face at rest, at half size."""
         if self.imitator is None:
             return None
-        chosen, device = spaced(len(self.photos), SHEET), self.metric.device
-        crops = self.photos.crops(chosen).to(device)
-        said = self.network(crops, torch.from_numpy(self.photos.mesh(chosen)).to(device))
+        crops, mesh = self.photos.inputs(spaced(len(self.photos), SHEET), self.metric.device)
+        said = self.network(crops, mesh)
         drawn = at_rest(self.imitator, said.identity.clamp(-1, 1), one_hot(said.options, self.schema))
-        shown = [(255 * p.clamp(0, 1)).round().byte().permute(0, 2, 3, 1).cpu().numpy() for p in (crops, drawn)]
-        rows = np.vstack([np.hstack(list(row)) for row in shown])
-        return cv2.resize(rows, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+        return rows_of_pictures(crops, drawn)
 
 
 def surface_metric(identities: npt.NDArray[np.float32]) -> Tensor:
@@ -371,7 +366,7 @@ def _mean_of(values: Tensor, kept: Tensor) -> Tensor:
 def said_about(network: Encoder, shards: Shards, chosen: npt.NDArray[np.int_], device: torch.device) -> list[Encoded]:
     """What E says about some pictures, as it is served, in batches."""
     parts = np.array_split(chosen, -(-len(chosen) // 32))
-    return [network.both_sides(shards.crops(part).to(device), torch.from_numpy(shards.mesh(part)).to(device)) for part in parts]
+    return [network.both_sides(*shards.inputs(part, device)) for part in parts]
 
 
 def right_answers(answers: list[Encoded], style: npt.NDArray[np.int64], schema: Schema) -> dict[str, float]:

@@ -393,8 +393,7 @@ def fits(options: Options) -> Iterator[tuple[MadeFace, npt.NDArray[np.uint8]]]:
     with tqdm(total=len(parts) * steps, unit="step") as bar:
         for part in parts:
             rows, started = np.repeat(part, starts), time.perf_counter()
-            landmarks = torch.from_numpy(photos.mesh(rows)).to(device)
-            seen = fitter.look(photos.crops(rows).to(device), landmarks, person[rows])
+            seen = fitter.look(*photos.inputs(rows, device), person[rows])
             if options.refine:
                 assert regressor is not None and encoder is not None
                 fitted = fitter.fit(fitter.answer_of(regressor, encoder, seen), seen, steps, options.learning_rate, 0.0, bar)

@@ -20,7 +20,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -30,7 +29,7 @@ from torch import Tensor, nn
 from game.character import mirrored_units
 from game.rig import Rig
 from train import bisenet, checkpoint, encoder_network, imitator_network, recogniser
-from train.data import Batches, BatchSize, PhotoShards, RenderShards, spaced, to_float
+from train.data import Batches, BatchSize, PhotoShards, RenderShards, rows_of_pictures, spaced, to_float
 from train.dlib_resnet import EMBEDDING as TEACHER_EMBEDDING
 from train.dlib_resnet import load_teacher
 from train.geometry import Geometry, LandmarkRig, mirrored_landmarks
@@ -176,7 +175,7 @@ class RegressorTask(Task):
         rows = []
         for part in np.array_split(chosen, -(-len(chosen) // 32)):
             with self.autocast():
-                said = self.network(self.held_out.crops(part).to(device), torch.from_numpy(self.held_out.mesh(part)).to(device))
+                said = self.network(*self.held_out.inputs(part, device))
             rows.append((said.identity_code.float(), said.expression.float(), said.pose.float() * POSE_UNIT))
         code, expression, pose = (torch.cat(values) for values in zip(*rows, strict=True))
         truth = {name: torch.from_numpy(arrays[name][chosen]).to(device) for name in ("identity", "expression", "pose")}
@@ -195,14 +194,10 @@ class RegressorTask(Task):
         """Photos, and below each its second and fourth picture, at half size."""
         if self.supervision is None:
             return None
-        chosen, device = spaced(len(self.photos), SHEET), self.metric.encoder.device
-        crops = self.photos.crops(chosen).to(device)
-        mesh = torch.from_numpy(self.photos.mesh(chosen)).to(device)
+        crops, mesh = self.photos.inputs(spaced(len(self.photos), SHEET), self.metric.encoder.device)
         said = self.network(crops, mesh)
         pictures = self.supervision.rebuild(parameters(self.network, said), self.supervision.styles(crops, mesh))
-        shown = [(255 * p.clamp(0, 1)).round().byte().permute(0, 2, 3, 1) for p in (crops, pictures.second, pictures.fourth)]
-        rows = [np.hstack(list(row.cpu().numpy())) for row in shown]
-        return cv2.resize(np.vstack(rows), None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+        return rows_of_pictures(crops, pictures.second, pictures.fourth)
 
 
 def training(options: Options) -> Loop:

@@ -119,13 +119,10 @@ def measure_norms(networks: Sequence[nn.Module], shards: Sequence[Shards], count
     for some in shards:
         chosen = spaced(len(some), count)
         for part in tqdm(np.array_split(chosen, -(-len(chosen) // batch)), desc="batch norms"):
-            crops = some.crops(part)
+            crops, mesh = some.inputs(part)
             for network in networks:
-                network(
-                    *(crops, torch.from_numpy(some.mesh(part)))
-                    if isinstance(network, FaceNet | encoder_network.Encoder)
-                    else (crops,)
-                )
+                told = isinstance(network, FaceNet | encoder_network.Encoder)
+                network(*((crops, mesh) if told else (crops,)))
     for hook in hooks:
         hook.remove()
     for norm, seen in sums.items():

@@ -20,6 +20,7 @@ from export.half_safety import run_torch
 from export.onnx_files import FileError
 from sdk import contract
 from sdk.models import find_models
+from tests.export.noise import noise
 from tests.train.small_regressor import small_regressor
 from train import bisenet, checkpoint, encoder_network, light_cnn
 from train.encoder_network import Encoder
@@ -44,14 +45,6 @@ def encoder() -> Encoder:
 @pytest.fixture(scope="module")
 def full(network: FaceNet, encoder: Encoder) -> dict[str, nn.Module]:
     return {"regressor": graphs.regressor(network), "encoder": graphs.encoder(encoder)}
-
-
-def inputs(name: str) -> dict[str, np.ndarray]:
-    """Noise for the crop, points all over it for landmarks."""
-    rng = np.random.default_rng(0)
-    values = {contract.CROP.name: rng.random((2, *contract.CROP.shape), np.float32)}
-    values[contract.MESH.name] = contract.CROP_SIZE * rng.random((2, *contract.MESH.shape), np.float32)
-    return {tensor: values[tensor] for tensor in contract.models()[name].input_names}
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")  # torch's own exporter on newer Python releases
@@ -106,7 +99,7 @@ def test_profiles_hold_what_triton_is_told() -> None:
 def test_mixed_precision_computes_the_same(network: FaceNet, encoder: Encoder, full: dict[str, nn.Module]) -> None:
     mixed = {"regressor": graphs.mixed_regressor(network), "encoder": graphs.mixed_encoder(encoder)}
     for name, graph in mixed.items():
-        exact, half = run_torch(full[name], inputs(name)), run_torch(graph, inputs(name))
+        exact, half = run_torch(full[name], noise(0)), run_torch(graph, noise(0))
         measured = parity.differences(contract.models(network.schema)[name].output_names, exact, half)
         assert all(one.passes for one in measured), parity.summary(measured)
         assert all(value.dtype == np.float32 for value in half)
@@ -130,7 +123,7 @@ def test_a_recogniser_that_reaches_beyond_half_says_the_same_in_half() -> None:
 
 @pytest.mark.parametrize("name", ["regressor", "encoder"])
 def test_outputs_have_the_contracts_shapes(network: FaceNet, full: dict[str, nn.Module], name: str) -> None:
-    outputs = run_torch(full[name], inputs(name))
+    outputs = run_torch(full[name], noise(0))
     expected = contract.models(network.schema)[name].outputs
     assert [tuple(value.shape[1:]) for value in outputs] == [tensor.shape for tensor in expected]
 
@@ -147,12 +140,12 @@ def test_values_stay_in_their_ranges(network: FaceNet, full: dict[str, nn.Module
     loud_network = copy.deepcopy(network)
     loud_network.__class__ = Loud
     loud = graphs.regressor(loud_network)
-    identity, expression, _pose, *sigmas = map(torch.from_numpy, run_torch(loud, inputs("regressor")))
+    identity, expression, _pose, *sigmas = map(torch.from_numpy, run_torch(loud, noise(0)))
     assert identity.abs().max() <= 1
     assert expression.min() >= 0 and expression.max() <= 1
     assert all((sigma >= 0).all() and sigma.isfinite().all() for sigma in sigmas)
     assert sigmas[1].max() <= 0.5
-    *styles, visible, identity_of_encoder = run_torch(full["encoder"], inputs("encoder"))
+    *styles, visible, identity_of_encoder = run_torch(full["encoder"], noise(0))
     for probabilities in styles:
         np.testing.assert_allclose(probabilities.sum(1), 1, rtol=1e-5)
     assert visible.min() >= 0 and visible.max() <= 1

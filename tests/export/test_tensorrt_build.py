@@ -17,18 +17,12 @@ from export.engine_process import EngineBuildError, Job
 from export.plan import FP16_FILE, PlanError, check_plan, sha256, sidecar_path
 from sdk import contract
 from sdk.models import MODEL_FILE, find_models
+from tests.export.noise import noise
 
 FAKE = Path(__file__).parent / "fake_gpu"
 FILES = find_models()
 ONNX = FILES.paths["encoder"].with_name(FP16_FILE)
 MODEL = contract.models(FILES.schema)["encoder"]
-
-
-def noise(seed: int) -> dict[str, np.ndarray]:
-    """Two crops, and landmarks all over them."""
-    rng = np.random.default_rng(seed)
-    mesh = contract.CROP_SIZE * rng.random((2, *contract.MESH.shape), np.float32)
-    return {contract.CROP.name: rng.random((2, *contract.CROP.shape), np.float32), contract.MESH.name: mesh}
 
 
 @pytest.fixture(scope="module")

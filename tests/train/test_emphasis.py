@@ -47,7 +47,7 @@ def test_a_checkpoint_keeps_its_mean_and_says_more(network: FaceNet, shards: dic
     options = emphasis.Options(tmp_path / "r.pt", str(shards["photos"]), tmp_path / "out", 1.3, "people-*.tar")
     found = checkpoint.load(emphasis.main(options))
     photos = PhotoShards(shards["photos"], "people-*.tar")
-    crops, mesh = photos.crops(photos.firsts), torch.from_numpy(photos.mesh(photos.firsts))
+    crops, mesh = photos.inputs(photos.firsts)
     before, after = (checkpoint.rebuild(s)(crops, mesh).identity_code for s in (state, found))
     torch.testing.assert_close(after.mean(0), before.mean(0), atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(after.std(0), 1.3 * before.std(0), atol=1e-4, rtol=1e-3)

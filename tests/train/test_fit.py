@@ -143,10 +143,9 @@ def test_refining_goes_on_from_the_answer(shards: dict[str, Path], fixed_network
     keys = photos.arrays["key"].tolist()
     for face in read_faces(near):
         index = np.array([keys.index(face.photo)])
-        crops = photos.crops(index)
         with torch.no_grad():
             served = BothSides(checkpoint.rebuild(checkpoint.load(tmp_path / "r.pt")))
-            said = served(crops, torch.from_numpy(photos.mesh(index)))
+            said = served(*photos.inputs(index))
         np.testing.assert_allclose(face.expression, said.expression[0].clamp(0, 1), atol=1e-3)
 
 
