@@ -1,7 +1,8 @@
 """How accurate the shipped networks are, on held-out renders and on photos of people they never saw.
 
     python -m benchmarks.accuracy --renders ALIGNED --photos lfw-dev.tar [--portraits canada-dev.tar] \\
-        [--styles styles-lfw-dev.csv] [--segmenter CHECKPOINT [--photos-labelled fasseg-v2-dev.tar]] [--sample 1500]
+        [--styles styles-lfw-dev.csv [--styles-again styles-lfw-dev-again.csv]] \\
+        [--segmenter CHECKPOINT [--photos-labelled fasseg-v2-dev.tar]] [--sample 1500]
 
 ``--renders`` is a folder of aligned shards (:mod:`train.align_photos`), of which the last was left out of training. Photos go
 through the embedded client as a player's photo does. Writes ``accuracy.json``; confusion matrices of styles are in it.
@@ -57,6 +58,7 @@ class Options:
     portraits: Path | None = None  # tar of portraits at rest, with points set by hand
     styles: Path | None = None  # table of styles that people saw on the photos (benchmarks/labels)
     half: Literal["choosing", "reporting", ""] = "reporting"  # which half of it ("": both)
+    styles_again: Path | None = None  # a second table by the same eyes: how far can one agree with the first?
     pictures: Path | None = None  # folder for confusion matrices of styles as pictures
     segmenter: Path | None = None  # checkpoint of train.segmenter
     photos_labelled: Path | None = None  # tar of portraits with painted parts, for the segmenter
@@ -218,6 +220,8 @@ def _print(results: dict[str, Any]) -> None:
             for slot, top, wanted in _STYLES
             if slot in results["styles"]
         ]
+    for slot, found in results.get("styles told again", {}).items():
+        rows.append((f"{slot} on photos, the same eyes again", found["same"], ""))
     report.print_table("Accuracy", ("measure", "value", "wanted"), rows)
     if "styles" in results:
         slots = {slot: found for slot, found in results["styles"].items() if isinstance(found, dict)}
@@ -255,6 +259,8 @@ def main(options: Options) -> dict[str, Any]:
             results["portraits"] = of_portraits(client, options.portraits)
         if options.photos and options.styles:
             results["styles"] = accuracy_styles.of_styles(client, options.photos, options.styles, options.half)
+            if options.styles_again:
+                results["styles told again"] = accuracy_styles.told_again(options.styles, options.styles_again)
         if options.pictures:
             found = {"renders": results.get("renders", {}).get("styles", {}), "photos": results.get("styles", {})}
             for kind, slots in found.items():

@@ -43,6 +43,15 @@ def of_styles(client: FaceParamClient, shard: Path, table: Path, half: str) -> d
     return results
 
 
+def told_again(table: Path, again: Path, schema: Schema = REFERENCE) -> dict[str, dict[str, float]]:
+    """How often who tells the styles of some photos a second time, not knowing the first answers, says the same, by slot: more
+    agreement with the table is luck."""
+    first, second = read_styles(table, schema), read_styles(again, schema)
+    answers = np.array([(first[photo], second[photo]) for photo in first if photo in second]).transpose(2, 1, 0)
+    both = {slot.name: pair[:, (pair >= 0).all(0)] for slot, pair in zip(schema.style, answers, strict=True)}
+    return {name: {"count": len(a), "same": float((a == b).mean())} for name, (a, b) in both.items() if len(a)}
+
+
 def of_renders(said: Mapping[str, Array], truth: Array, schema: Schema = REFERENCE) -> dict[str, Any]:
     """The same of renders: outputs of `encoder` by name, and option numbers (N, slots)."""
     visible = np.ones(len(truth))

@@ -8,7 +8,15 @@ import cv2
 import numpy as np
 import pytest
 
-from benchmarks.accuracy_styles import of_slot, palette_distances, palette_step, picture, reliability, write_pictures
+from benchmarks.accuracy_styles import (
+    of_slot,
+    palette_distances,
+    palette_step,
+    picture,
+    reliability,
+    told_again,
+    write_pictures,
+)
 from sdk.schema import REFERENCE
 from train.style_labels import HIDDEN, UNKNOWN
 
@@ -52,6 +60,15 @@ def test_colours_count_by_distance() -> None:
     beside = of_slot(SKIN, said([3, 4], [3, 4], options=10), np.ones(2), np.array([3, 4]))["colour distance"]
     assert beside["median Lab"] == pytest.approx(apart[3, 4] / 2)
     assert 0.5 <= beside["within one step"] <= 1
+
+
+def test_eyes_agree_with_themselves_on_what_they_saw_twice(tmp_path: Path) -> None:
+    first, again = tmp_path / "first.csv", tmp_path / "again.csv"
+    first.write_text(
+        "photo,hair,brow,half\na,short,thin,choosing\nb,bob,,choosing\nc,curly,thin,choosing\nd,bald,thin,reporting\n"
+    )
+    again.write_text("photo,hair\na,short\nb,long\nc,\n")
+    assert told_again(first, again) == {"hair": {"count": 2, "same": 0.5}}
 
 
 def test_confusions_are_drawn(tmp_path: Path) -> None:
