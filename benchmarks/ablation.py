@@ -22,7 +22,7 @@ import tyro
 
 from benchmarks import accuracy, likeness
 from benchmarks.accuracy_photos import of_photos
-from benchmarks.arms import ArmOptions, compare, folder
+from benchmarks.arms import ArmOptions, beginning, compare, folder
 from benchmarks.arms import command as training_command
 from export import build_engines
 from sdk import FaceParamClient
@@ -36,7 +36,6 @@ SUPERVISION = ("first_landmarks", "landmarks", "expression", "agreement", "pose"
 ALL = tuple(asdict(Weights()))
 ALONE = ("who", "photo_prior", "photo_quiet", "photo_same", "photo_mirror", *METHOD)
 """Losses that are left out one at a time."""
-BEGINNING = "the beginning"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +95,7 @@ def measure(options: Options, checkpoint: Path, run: Path) -> dict[str, float]:
 
 def main(options: Options) -> dict[str, Any]:
     """Train and measure the arms that are not there yet; print, write."""
-    commands: dict[str, list[str] | None] = {BEGINNING: None} if options.start_from else {}
+    commands = beginning(options)
     for name, losses in arms().items():
         if not options.arms or name in options.arms:
             commands[name] = command(options, losses, folder(options, name))

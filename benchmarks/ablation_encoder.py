@@ -5,8 +5,9 @@
 
 *Arms*: F1 on renders and shape alone; then one by one, each on top of the one before, the parts that the segmenter sees on
 photos, the colours of eyes and lips that rules measure, what people told by eye, agreement with itself, and F2 on pictures
-through the imitator; then all with other weights of F2, the method's lambda; and all with the method's own trunk, VGG19's, which
-begins with nothing, where the others begin with the regressor's. Finished arms are kept in ``--out``. Writes
+through the imitator; then all with other weights of F2, the method's lambda. All begin with the regressor's trunk, and last comes
+the method's own, VGG19's, which begins with nothing; or all begin as the run of ``--start-from``, which is measured too, say one
+that saw renders alone: then an arm shows what its losses make of it on photos. Finished arms are kept in ``--out``. Writes
 ``ablation_encoder.json``."""
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import torch
 import tyro
 
 from benchmarks import accuracy_styles
-from benchmarks.arms import ArmOptions, command, compare, folder
+from benchmarks.arms import ArmOptions, beginning, command, compare, folder
 from sdk.contract import style_name
 from train import checkpoint, encoder, encoder_network
 from train.data import PhotoShards, RenderShards, Shards
@@ -48,7 +49,7 @@ NARROW = "all, VGG19 from nothing"
 class Options(ArmOptions):
     """Options; each is a flag of the command line."""
 
-    regressor: Path  # checkpoint of train.regressor, with whose trunk all arms but one begin
+    regressor: Path  # checkpoint of train.regressor, with whose trunk arms begin
     dev_photos: str  # folder of aligned photos of other people, to measure on
     styles: Path  # table of the styles that people saw on those
     half: Literal["choosing", "reporting", ""] = "reporting"  # which half of it ("": both)
@@ -100,19 +101,22 @@ def measure(options: Options, path: Path, run: Path) -> dict[str, float]:
     return {**found, "all slots, renders": float(np.mean(right)), "identity / base, renders": float(error)}
 
 
-def trainings(options: Options) -> dict[str, list[str]]:
+def trainings(options: Options) -> dict[str, list[str] | None]:
     """The command of every arm."""
-    found = {
+    found = beginning(options)
+    found |= {
         name: command(options, "train.encoder", weights, folder(options, name), regressor=options.regressor)
         for name, weights in arms().items()
     }
-    nothing = replace(options, preset="narrow", start_from=None)
-    return found | {NARROW: command(nothing, "train.encoder", {}, folder(options, NARROW))}
+    if options.start_from is None:
+        found[NARROW] = command(replace(options, preset="narrow"), "train.encoder", {}, folder(options, NARROW))
+    return found
 
 
 def main(options: Options) -> dict[str, Any]:
     """Train and measure the arms that are not there yet; print, write."""
-    commands = {name: line for name, line in trainings(options).items() if not options.arms or name in options.arms}
+    wanted = {*beginning(options), *options.arms}
+    commands = {name: line for name, line in trainings(options).items() if not options.arms or name in wanted}
     return compare(options, options.name, commands, partial(measure, options), ("torch",), half=options.half or "both")
 
 

@@ -35,6 +35,8 @@ class ArmOptions:
     renders_measured: int = 500
 
 
+BEGINNING = "the beginning"
+"""Name of the arm that is not trained, but is what the others begin with."""
 TRAINED_WITH = ("renders", "photos", "segmenter", "imitator", "steps", "devices", "threads", "precision", "preset")
 """Options that go on to the training."""
 
@@ -51,6 +53,11 @@ def command(options: ArmOptions, module: str, weights: Mapping[str, float], out:
 def folder(options: ArmOptions, name: str) -> Path:
     """Where an arm's run lies."""
     return options.out / name.replace(" ", "_").replace("+", "with").replace(",", "").replace(":", "")
+
+
+def beginning(options: ArmOptions) -> dict[str, list[str] | None]:
+    """The arm that the others begin with, where they begin with something."""
+    return {BEGINNING: None} if options.start_from else {}
 
 
 def measured(

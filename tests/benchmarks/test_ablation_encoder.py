@@ -2,30 +2,46 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import tyro
 
 from benchmarks.ablation_encoder import ALL, LAMBDAS, NARROW, STEPS, Options, arms, trainings
+from benchmarks.arms import BEGINNING
 from train import encoder
 from train.encoder import Weights
 
+OPTIONS = Options(
+    renders="renders", photos="photos", regressor=Path("r"), segmenter=Path("s"), imitator=Path("g"), dev_photos="p",
+    styles=Path("t"), out=Path("o"), steps=7,
+)  # fmt: skip
+
+
+def parsed(flags: list[str]) -> encoder.Options:
+    return tyro.cli(encoder.Options, args=flags[flags.index("train.encoder") + 1 :])
+
 
 def test_arms_switch_off_what_they_say() -> None:
-    options = Options(
-        renders="renders", photos="photos", regressor=Path("r"), segmenter=Path("s"), imitator=Path("g"), dev_photos="p",
-        styles=Path("t"), out=Path("o"), steps=7, start_from=Path("b"),
-    )  # fmt: skip
     found, defaults = arms(), asdict(Weights())
     assert sorted(loss for _, losses in STEPS for loss in losses) == sorted(ALL)
     assert found["+ pictures: all"] == {} and found["renders alone"]["told"] == 0
     assert len(found) == len(STEPS) + len(LAMBDAS)
-    lines = trainings(options)
+    lines = trainings(OPTIONS)
     assert list(lines) == [*found, NARROW]
     for name, flags in lines.items():
-        parsed = tyro.cli(encoder.Options, args=flags[flags.index("train.encoder") + 1 :])
-        assert parsed.steps == 7 and parsed.out.parent == Path("o")
-        begun = (None, None, "narrow") if name == NARROW else (Path("b"), Path("r"), "cpu")
-        assert (parsed.start_from, parsed.regressor, parsed.preset) == begun
-        assert asdict(parsed.weights) == defaults | found.get(name, {}), name
+        assert flags
+        run = parsed(flags)
+        assert run.steps == 7 and run.out.parent == Path("o")
+        assert (run.start_from, run.regressor, run.preset) == (
+            None,
+            *((None, "narrow") if name == NARROW else (Path("r"), "cpu")),
+        )
+        assert asdict(run.weights) == defaults | found.get(name, {}), name
+
+
+def test_arms_begin_with_a_run_that_is_measured_too() -> None:
+    lines = trainings(replace(OPTIONS, start_from=Path("b")))
+    assert list(lines) == [BEGINNING, *arms()]
+    assert lines.pop(BEGINNING) is None
+    assert all(flags and parsed(flags).start_from == Path("b") for flags in lines.values())
