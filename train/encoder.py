@@ -57,10 +57,6 @@ RULED = ("skin", "hair_colour", "iris", "lip")
 SURE = 0.8
 """Probability from which an answer on one view of a photo teaches the other."""
 SMOOTHING = 0.05
-MIXED = 0.5
-"""Share of the photos that are laid over one another."""
-SHARE = 0.4
-"""Of the Beta distribution that their shares are drawn from."""
 SHEET = 8
 SHORN = "bald"
 """Hair that has no colour."""
@@ -137,11 +133,7 @@ class Labels:
 
 class EncoderBatches(Batches):
     """As :class:`train.data.Batches`; photos come with ``photo_style`` (P, slots), ``photo_identity`` (P, 244) and ``made``
-    (P,), and neighbours 2k and 2k + 1 are two views of one photo, every other of them one that has labels.
-
-    Some photos shine through others (Zhang et al., "mixup: Beyond empirical risk minimization", ICLR 2018), or E learns the few
-    that have labels by heart: of what crop and landmarks show, ``share`` (P,) is the photo, the rest another, ``other`` (P,) its
-    number in the batch."""
+    (P,), and neighbours 2k and 2k + 1 are two views of one photo, every other of them one that has labels."""
 
     UNCHANGED = 0.5
 
@@ -149,19 +141,6 @@ class EncoderBatches(Batches):
         """`labels` of the photos, and what :class:`train.data.Batches` takes."""
         super().__init__(*arguments)
         self.labels, self._labelled = labels, np.flatnonzero((labels.style != UNKNOWN).any(1))
-
-    def __getitem__(self, step: int) -> dict[str, Tensor]:
-        batch, rng = super().__getitem__(step), np.random.default_rng((self.seed, 1, step * self.world + self.rank))
-        pairs = self.size.photos // 2
-        share = np.where(rng.random(pairs) < MIXED, rng.beta(SHARE, SHARE, pairs), 1.0)
-        batch["share"] = torch.from_numpy(np.maximum(share, 1 - share).repeat(2).astype(np.float32))
-        batch["other"] = torch.arange(2 * pairs).roll(2)
-        for name in ("crop", "mesh"):
-            photos = batch[name][self.size.renders :].float()
-            kept = batch["share"].view(-1, *(1 for _ in photos.shape[1:]))
-            mixed = kept * photos + (1 - kept) * photos[batch["other"]]
-            batch[name][self.size.renders :] = mixed if name == "mesh" else mixed.round().byte()
-        return batch
 
     def _pair(self, first: int, rng: np.random.Generator) -> list[Arrays]:
         if len(self._labelled) and rng.random() < 0.5:
@@ -234,19 +213,14 @@ class EncoderTask(Task):
         of_renders = {name: values[:renders] for name, values in said.styles.items()}
         of_photos = {name: values[renders:] for name, values in said.styles.items()}
         told, identity = batch["photo_style"], torch.cat([batch["identity"], batch["photo_identity"]])
-        whole = batch["made"] & (batch["share"] == 1)
-        known = torch.cat([torch.ones_like(batch["identity"][:, 0], dtype=torch.bool), whole])
-        of_both = {name: torch.cat([values, values]) for name, values in of_photos.items()}  # the photo, and what shines through
-        both, evidence = (torch.cat([values, values[batch["other"]]]) for values in (told, batch["evidence"]))
-        shares = torch.cat([batch["share"], 1 - batch["share"]])
-        every = torch.cat([seen_on_renders(batch["style"], self.schema), both])
-        visible = torch.cat([said.visible, said.visible[renders:]])
+        known = torch.cat([torch.ones_like(batch["identity"][:, 0], dtype=torch.bool), batch["made"]])
+        every = torch.cat([seen_on_renders(batch["style"], self.schema), told])
         losses = {
             "styles": told_loss(of_renders, batch["style"]),
             "shape": shape_error(said.identity[known], identity[known], self.metric).mean(),
-            "told": told_loss(of_both, both, shares),
-            "visible": visible_loss(visible, every, torch.cat([shares.new_ones(renders), shares])),
-            "rules": rule_loss(of_both, evidence, both, self.looked_at, shares),
+            "told": told_loss(of_photos, told),
+            "visible": visible_loss(said.visible, every),
+            "rules": rule_loss(of_photos, batch["evidence"], told, self.looked_at),
             "agreement": agreement_loss(of_photos, told, self.looked_at),
             "parts": self._parts_loss(said.parts[renders::2], crops[renders::2]),  # of each photo one view
         }
@@ -344,34 +318,30 @@ def seen_on_renders(style: Tensor, schema: Schema) -> Tensor:
     return style
 
 
-def told_loss(logits: dict[str, Tensor], style: Tensor, shares: Tensor | float = 1.0) -> Tensor:
-    """F1 (formula 3): cross-entropy over the slots that are known, labels smoothed, summed over slots; `style` (B, slots), of
-    which each row counts by its share (B,)."""
+def told_loss(logits: dict[str, Tensor], style: Tensor) -> Tensor:
+    """F1 (formula 3): cross-entropy over the slots that are known, labels smoothed, summed over slots; `style` (B, slots)."""
     terms = []
     for k, values in enumerate(logits.values()):
         each = functional.cross_entropy(values, style[:, k].clamp_min(0), label_smoothing=SMOOTHING, reduction="none")
-        terms.append(_mean_of(each, (style[:, k] >= 0) * shares))
+        terms.append(_mean_of(each, style[:, k] >= 0))
     return torch.stack(terms).sum()
 
 
-def visible_loss(logits: Tensor, style: Tensor, shares: Tensor | float = 1.0) -> Tensor:
-    """Binary cross-entropy of whether slots (B, slots) can be seen, where somebody looked; rows count by their shares (B,)."""
+def visible_loss(logits: Tensor, style: Tensor) -> Tensor:
+    """Binary cross-entropy of whether slots (B, slots) can be seen, where somebody looked."""
     each = functional.binary_cross_entropy_with_logits(logits, (style >= 0).float(), reduction="none")
-    return _mean_of(each.T, (style != UNKNOWN).T * shares)
+    return _mean_of(each, style != UNKNOWN)
 
 
-def rule_loss(
-    logits: dict[str, Tensor], evidence: Tensor, style: Tensor, looked_at: Sequence[bool], shares: Tensor | float = 1.0
-) -> Tensor:
+def rule_loss(logits: dict[str, Tensor], evidence: Tensor, style: Tensor, looked_at: Sequence[bool]) -> Tensor:
     """Cross-entropy with what was measured, `evidence` (B, options of all slots side by side), P(measurement | option) up to a
     factor per slot, as P(option | measurement) under even odds; in the slots of RULED that people `looked_at` on no photo. What
-    looks alike to the rules stays alike: maximum likelihood of the measurements would give all to the commonest option. Rows
-    count by their shares (B,)."""
+    looks alike to the rules stays alike: maximum likelihood of the measurements would give all to the commonest option."""
     columns = evidence.split([values.shape[1] for values in logits.values()], 1)
     terms = []
     for k, ((name, values), seen) in enumerate(zip(logits.items(), columns, strict=True)):
         each = functional.cross_entropy(values, seen / seen.sum(1, keepdim=True), reduction="none")
-        terms.append((name in RULED and not looked_at[k]) * _mean_of(each, (style[:, k] == UNKNOWN) * shares))
+        terms.append((name in RULED and not looked_at[k]) * _mean_of(each, style[:, k] == UNKNOWN))
     return torch.stack(terms).sum()
 
 
@@ -388,9 +358,9 @@ def agreement_loss(logits: dict[str, Tensor], style: Tensor, looked_at: Sequence
     return torch.stack(terms).sum()
 
 
-def _mean_of(values: Tensor, weight: Tensor) -> Tensor:
-    """Weighted mean of values, 0 of none."""
-    return (values * weight).sum() / weight.sum().clamp_min(1)
+def _mean_of(values: Tensor, kept: Tensor) -> Tensor:
+    """Mean of some values, 0 of none."""
+    return (values * kept).sum() / kept.sum().clamp_min(1)
 
 
 def said_about(network: Encoder, shards: Shards, chosen: npt.NDArray[np.int_], device: torch.device) -> list[Encoded]:
