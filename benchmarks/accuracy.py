@@ -220,6 +220,10 @@ def _print(results: dict[str, Any]) -> None:
             for slot, top, wanted in _STYLES
             if slot in results["styles"]
         ]
+        for slot in ("skin", "hair_colour"):
+            if distance := results["styles"].get(slot, {}).get("colour distance"):
+                steps = distance["median Lab"] / distance["palette step"]
+                rows.append((f"{slot} on photos, median Lab distance in palette steps", steps, "<= 1"))
     for slot, found in results.get("styles told again", {}).items():
         rows.append((f"{slot} on photos, the same eyes again", found["same"], ""))
     report.print_table("Accuracy", ("measure", "value", "wanted"), rows)
