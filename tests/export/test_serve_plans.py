@@ -52,7 +52,9 @@ def test_plans_are_served_by_the_other_configuration(repository: Path, monkeypat
         expected = client.infer(portrait)
     for name in ("identity", "expression"):
         assert 0 < np.abs(getattr(served, name).array - getattr(expected, name).array).max() < 0.02, name
-    assert served.style.indices() == expected.style.indices()
+    for slot in expected.style:  # of two options that are as probable, as this portrait's hair colours, either may be chosen
+        moved = np.abs(served.style[slot].probabilities - expected.style[slot].probabilities).max()
+        assert moved < 0.02, slot
 
 
 def test_plans_of_another_machine_are_not_served(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
