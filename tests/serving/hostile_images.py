@@ -91,7 +91,7 @@ def sound() -> dict[str, bytes]:
         "jpeg progressive": encoded(image, "JPEG", quality=90, progressive=True),
         "jpeg grey": encoded(image.convert("L"), "JPEG", quality=90),
         "jpeg cmyk": encoded(image.convert("CMYK"), "JPEG", quality=90),
-        "jpeg 4:4:4 with restarts": encoded(image, "JPEG", quality=97, subsampling=0, restart_marker_rows=1),
+        "jpeg 4:4:4 with restarts": encoded(image, "JPEG", quality=90, subsampling=0, restart_marker_rows=1),
         "png": encoded(image, "PNG"),
         "png palette": encoded(image.quantize(128), "PNG"),
         "png 16 bits": png(face.astype(np.uint16) * 257),
@@ -123,8 +123,7 @@ def _turned() -> Iterator[Hostile]:
         exif = Image.Exif()
         exif[0x0112] = orientation
         for format, same_as, options in (
-            ("JPEG", "jpeg 4:4:4 with restarts", {"quality": 97, "subsampling": 0}),
-            ("PNG", "png", {}), ("WEBP", "webp lossless", {"lossless": True}),
+            ("JPEG", "jpeg", {"quality": 90}), ("PNG", "png", {}), ("WEBP", "webp lossless", {"lossless": True}),
         ):  # fmt: skip
             data = encoded(image, format, exif=exif, **options)
             yield Hostile("exif orientation", f"{format} {orientation}", data, (FACE,), same_as)
