@@ -22,7 +22,7 @@ import tyro
 
 from benchmarks import accuracy, likeness
 from benchmarks.accuracy_photos import of_photos
-from benchmarks.arms import ArmOptions, beginning, compare, folder
+from benchmarks.arms import ArmOptions, compare, folder
 from benchmarks.arms import command as training_command
 from export import build_engines
 from sdk import FaceParamClient
@@ -95,10 +95,7 @@ def measure(options: Options, checkpoint: Path, run: Path) -> dict[str, float]:
 
 def main(options: Options) -> dict[str, Any]:
     """Train and measure the arms that are not there yet; print, write."""
-    commands = beginning(options)
-    for name, losses in arms().items():
-        if not options.arms or name in options.arms:
-            commands[name] = command(options, losses, folder(options, name))
+    commands = {name: command(options, losses, folder(options, name)) for name, losses in arms().items()}
     return compare(options, options.name, commands, partial(measure, options), ("torch", "onnxruntime"))
 
 

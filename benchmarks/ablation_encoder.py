@@ -22,7 +22,7 @@ import torch
 import tyro
 
 from benchmarks import accuracy_styles
-from benchmarks.arms import ArmOptions, beginning, command, compare, folder
+from benchmarks.arms import ArmOptions, command, compare, folder
 from sdk.contract import style_name
 from train import checkpoint, encoder, encoder_network
 from train.data import PhotoShards, RenderShards, Shards
@@ -101,10 +101,9 @@ def measure(options: Options, path: Path, run: Path) -> dict[str, float]:
     return {**found, "all slots, renders": float(np.mean(right)), "identity / base, renders": float(error)}
 
 
-def trainings(options: Options) -> dict[str, list[str] | None]:
+def trainings(options: Options) -> dict[str, list[str]]:
     """The command of every arm."""
-    found = beginning(options)
-    found |= {
+    found = {
         name: command(options, "train.encoder", weights, folder(options, name), regressor=options.regressor)
         for name, weights in arms().items()
     }
@@ -115,9 +114,7 @@ def trainings(options: Options) -> dict[str, list[str] | None]:
 
 def main(options: Options) -> dict[str, Any]:
     """Train and measure the arms that are not there yet; print, write."""
-    wanted = {*beginning(options), *options.arms}
-    commands = {name: line for name, line in trainings(options).items() if not options.arms or name in wanted}
-    return compare(options, options.name, commands, partial(measure, options), ("torch",), half=options.half or "both")
+    return compare(options, options.name, trainings(options), partial(measure, options), ("torch",), half=options.half or "both")
 
 
 if __name__ == "__main__":

@@ -220,15 +220,15 @@ def _print(results: dict[str, Any]) -> None:
             for slot, top, wanted in _STYLES
             if slot in results["styles"]
         ]
-        for slot in ("skin", "hair_colour"):
-            if distance := results["styles"].get(slot, {}).get("colour distance"):
+        slots = {slot: found for slot, found in results["styles"].items() if isinstance(found, dict)}
+        for slot, found in slots.items():
+            if distance := found.get("colour distance"):
                 steps = distance["median Lab"] / distance["palette step"]
                 rows.append((f"{slot} on photos, median Lab distance in palette steps", steps, "<= 1"))
     for slot, found in results.get("styles told again", {}).items():
         rows.append((f"{slot} on photos, the same eyes again", found["same"], ""))
     report.print_table("Accuracy", ("measure", "value", "wanted"), rows)
     if "styles" in results:
-        slots = {slot: found for slot, found in results["styles"].items() if isinstance(found, dict)}
         names = ("top-1", "top-2", "always the commonest", "calibration error")
         report.print_table("Styles on photos", ("slot", *names), [(s, *(found[n] for n in names)) for s, found in slots.items()])
     if "renders" in results:

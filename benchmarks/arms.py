@@ -55,11 +55,6 @@ def folder(options: ArmOptions, name: str) -> Path:
     return options.out / name.replace(" ", "_").replace("+", "with").replace(",", "").replace(":", "")
 
 
-def beginning(options: ArmOptions) -> dict[str, list[str] | None]:
-    """The arm that the others begin with, where they begin with something."""
-    return {BEGINNING: None} if options.start_from else {}
-
-
 def measured(
     options: ArmOptions, name: str, training: list[str] | None, measure: Callable[[Path, Path], dict[str, float]]
 ) -> dict[str, float]:
@@ -81,13 +76,16 @@ def measured(
 def compare(
     options: ArmOptions,
     name: str,
-    commands: Mapping[str, list[str] | None],
+    commands: Mapping[str, list[str]],
     measure: Callable[[Path, Path], dict[str, float]],
     packages: tuple[str, ...],
     **more: object,
 ) -> dict[str, Any]:
-    """Train and measure the arms that are not there yet, `commands` by name; print, write ``NAME.json`` with `more` in it."""
-    found = {arm: measured(options, arm, training, measure) for arm, training in tqdm(commands.items(), unit="arm")}
+    """Train and measure the arms that are asked for and not there yet, `commands` by name, and what they begin with; print, write
+    ``NAME.json`` with `more` in it."""
+    arms: dict[str, list[str] | None] = {BEGINNING: None} if options.start_from else {}
+    arms |= {arm: training for arm, training in commands.items() if not options.arms or arm in options.arms}
+    found = {arm: measured(options, arm, training, measure) for arm, training in tqdm(arms.items(), unit="arm")}
     results = {"steps": options.steps, **more, "arms": found}
     rows = [(arm, *values.values()) for arm, values in found.items()]
     report.print_table(f"After {options.steps} steps", ("losses", *next(iter(found.values()))), rows)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.arms import ArmOptions, folder, measured
+import pytest
+
+from benchmarks import report
+from benchmarks.arms import BEGINNING, ArmOptions, compare, folder, measured
 from train.checkpoint import LAST
 
 
@@ -27,3 +31,16 @@ def test_an_arm_is_trained_and_measured_once(tmp_path: Path) -> None:
     assert (run / "trained").read_text() == "once" and seen == [(run / LAST, run)]
     measured(options, "the beginning", None, measure)
     assert seen[1:] == [(tmp_path / "begun.pt", folder(options, "the beginning"))]
+
+
+def test_arms_begin_with_a_run_that_is_measured_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "RESULTS", tmp_path)
+    options = ArmOptions(renders="r", photos="p", segmenter=Path("s"), imitator=Path("g"), out=tmp_path, arms=["two"])
+    commands = {name: [sys.executable, "-c", ""] for name in ("one", "two")}
+
+    def arms(options: ArmOptions) -> list[str]:
+        return list(compare(options, "arms", commands, lambda checkpoint, run: {"hair": 0.5}, ())["arms"])
+
+    assert arms(options) == ["two"]
+    assert arms(replace(options, arms=[])) == ["one", "two"]
+    assert arms(replace(options, start_from=tmp_path / "begun.pt")) == [BEGINNING, "two"]

@@ -52,9 +52,10 @@ def test_plans_are_served_by_the_other_configuration(repository: Path, monkeypat
         expected = client.infer(portrait)
     for name in ("identity", "expression"):
         assert 0 < np.abs(getattr(served, name).array - getattr(expected, name).array).max() < 0.02, name
-    for slot in expected.style:  # of two options that are as probable, as this portrait's hair colours, either may be chosen
-        moved = np.abs(served.style[slot].probabilities - expected.style[slot].probabilities).max()
-        assert moved < 0.02, slot
+    for slot, wanted in expected.style.items():
+        assert np.abs(served.style[slot].probabilities - wanted.probabilities).max() < 0.02, slot
+        # Of options that are as probable to FP16, as this portrait's hair colours are, either may be chosen.
+        assert wanted.probabilities[served.style[slot].index] > wanted.probabilities.max() - 0.02, slot
 
 
 def test_plans_of_another_machine_are_not_served(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
