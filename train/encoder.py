@@ -13,9 +13,10 @@ rest and from the front, the loss is that of the method ([0056]-[0068]), the fir
 Labels come from renders, whose parameters are known; from ``--faces``, files of faces that players or :mod:`train.fit` made for
 photos ([0054], :mod:`train.face_files`); and from ``--styles``, what people saw on photos (:mod:`train.style_labels`).
 
-Renders and photos are in every batch. What photos add beyond the labels that they have: agreement, where E is sure of one view
-of a photo it should say the same of another; of colours that nobody labelled, eyes and lips, what rules measure
-(:mod:`train.photo_styles`); and the parts of the face as the segmenter sees them. Seven of ten people are learnt from, the
+Renders and photos are in every batch. What photos add beyond the labels that they have: what a network that knows other pictures
+makes of those labels (:mod:`train.style_teacher`); agreement, where E is sure of one view of a photo it should say the same of
+another; of colours that nobody labelled, eyes and lips, what rules measure (:mod:`train.photo_styles`); and the parts of the face
+as the segmenter sees them. Seven of ten people are learnt from, the
 others measure when to stop, and set the temperatures of the probabilities at the end ([0069]). ``--start-from`` begins with the
 weights of another run."""
 
@@ -46,6 +47,7 @@ from train.imitator_network import at_rest, one_hot
 from train.loop import Loop, LoopOptions, Task
 from train.photo_styles import photo_evidence
 from train.style_labels import HIDDEN, read_styles
+from train.style_teacher import taught_styles
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +72,7 @@ class Weights:
     pixels: float = 4.0  # lambda: root mean square of pixels in [0, 1], faces differ by .05
     shape: float = 1.0
     told: float = 2.0  # F1 on photos that people looked at: few, and what counts
+    taught: float = 2.0
     visible: float = 0.3
     rules: float = 0.3
     agreement: float = 0.5
@@ -132,15 +135,16 @@ class Labels:
 
 
 class EncoderBatches(Batches):
-    """As :class:`train.data.Batches`; photos come with ``photo_style`` (P, slots), ``photo_identity`` (P, 244) and ``made``
-    (P,), and neighbours 2k and 2k + 1 are two views of one photo, every other of them one that has labels."""
+    """As :class:`train.data.Batches`; photos come with ``photo_style`` (P, slots), ``taught`` (P, options of all slots side
+    by side), ``photo_identity`` (P, 244) and ``made`` (P,), and neighbours 2k and 2k + 1 are two views of one photo, every other
+    of them one that has labels."""
 
     UNCHANGED = 0.5
 
-    def __init__(self, labels: Labels, *arguments: Any) -> None:
-        """`labels` of the photos, and what :class:`train.data.Batches` takes."""
+    def __init__(self, labels: Labels, taught: npt.NDArray[np.float32], *arguments: Any) -> None:
+        """`labels` of the photos, what they were `taught`, and what :class:`train.data.Batches` takes."""
         super().__init__(*arguments)
-        self.labels, self._labelled = labels, np.flatnonzero((labels.style != UNKNOWN).any(1))
+        self.labels, self.taught, self._labelled = labels, taught, np.flatnonzero((labels.style != UNKNOWN).any(1))
 
     def _pair(self, first: int, rng: np.random.Generator) -> list[Arrays]:
         if len(self._labelled) and rng.random() < 0.5:
@@ -151,8 +155,8 @@ class EncoderBatches(Batches):
     def _photo(self, index: int, rng: np.random.Generator, mirror: bool) -> Arrays:
         row = super()._photo(index, rng, mirror)
         identity = self.labels.identity[index] * (self.identity_signs if row["mirrored"] else 1)
-        known = {"photo_style": self.labels.style[index], "photo_identity": identity.astype(np.float32)}
-        return {**row, **known, "made": np.bool_(self.labels.made[index])}
+        known = {"photo_style": self.labels.style[index], "taught": self.taught[index], "made": np.bool_(self.labels.made[index])}
+        return {**row, **known, "photo_identity": identity.astype(np.float32)}
 
 
 class EncoderTask(Task):
@@ -172,6 +176,9 @@ class EncoderTask(Task):
         told = ~learnt & (labels.style != UNKNOWN).any(1)
         self.held_out_photos, self.held_out_labels = photos.part(told), labels.part(told)
         log.info("%s", ", ".join(f"{count} {name}" for name, count in self.fingerprint().items()))
+        self.taught = np.zeros_like(self.evidence)
+        if options.weights.taught:
+            self.taught = taught_styles(self.photos, self.labels.style, options.out, schema)
         self.network = encoder_network.build(options.preset, schema)
         if not resumed:
             codes = self.network.preset.identity_codes
@@ -199,7 +206,7 @@ class EncoderTask(Task):
         size = BatchSize(self.options.batch_renders, self.options.batch_photos)
         mirror = mirrored_landmarks(Rig.load())
         arguments = (self.renders, self.photos, size, self.options.seed, mirror, self.evidence, rank, world)
-        return EncoderBatches(self.labels, *arguments)
+        return EncoderBatches(self.labels, self.taught, *arguments)
 
     def to(self, device: torch.device) -> None:
         self.metric = self.metric.to(device)
@@ -219,6 +226,7 @@ class EncoderTask(Task):
             "styles": told_loss(of_renders, batch["style"]),
             "shape": shape_error(said.identity[known], identity[known], self.metric).mean(),
             "told": told_loss(of_photos, told),
+            "taught": taught_loss(of_photos, batch["taught"]),
             "visible": visible_loss(said.visible, every),
             "rules": rule_loss(of_photos, batch["evidence"], told, self.looked_at),
             "agreement": agreement_loss(of_photos, told, self.looked_at),
@@ -324,6 +332,13 @@ def told_loss(logits: dict[str, Tensor], style: Tensor) -> Tensor:
     for k, values in enumerate(logits.values()):
         each = functional.cross_entropy(values, style[:, k].clamp_min(0), label_smoothing=SMOOTHING, reduction="none")
         terms.append(_mean_of(each, style[:, k] >= 0))
+    return torch.stack(terms).sum()
+
+
+def taught_loss(logits: dict[str, Tensor], taught: Tensor) -> Tensor:
+    """Cross-entropy with probabilities (B, options of all slots side by side), summed over slots; where they are 0, nothing."""
+    columns = taught.split([values.shape[1] for values in logits.values()], 1)
+    terms = [-(wanted * values.log_softmax(1)).sum(1).mean() for values, wanted in zip(logits.values(), columns, strict=True)]
     return torch.stack(terms).sum()
 
 

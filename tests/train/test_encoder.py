@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from sdk.errors import SchemaError
 from sdk.schema import REFERENCE
-from train import bisenet, checkpoint, encoder, encoder_network, networks
+from train import bisenet, checkpoint, encoder, encoder_network, networks, style_teacher
 from train.data import PhotoShards
 from train.encoder import Labels, Options
 from train.encoder_network import cell_means
@@ -51,6 +51,14 @@ def options(shards: dict[str, Path], fixed_networks: dict[str, Path], files: dic
 def all_but_one_learn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the five people the last one is held out."""
     monkeypatch.setattr(encoder, "learns", lambda person: person != "person_4")
+
+
+@pytest.fixture(autouse=True)
+def another_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its features are noise."""
+    monkeypatch.setattr(
+        style_teacher, "features", lambda photos: torch.randn(2 * len(photos), 4, generator=torch.Generator().manual_seed(0))
+    )
 
 
 def test_it_has_the_structure_of_the_method() -> None:
@@ -101,6 +109,7 @@ def test_half_of_the_photos_are_labelled_ones_and_mirrored_faces_are_mirrored(op
     for step in range(40):
         batch = batches[step]
         assert torch.equal(batch["photo"][0::2], batch["photo"][1::2]), "two views of one photo"
+        np.testing.assert_array_equal(batch["taught"], task.taught[batch["photo"]])
         for k in batch["made"].nonzero()[:, 0]:
             wanted = 0.25 * (signs if batch["mirrored"][k] else torch.ones_like(signs))
             torch.testing.assert_close(batch["photo_identity"][k], wanted.float())
@@ -120,6 +129,11 @@ def test_losses_count_what_is_known_only() -> None:
     visible = torch.zeros(4, len(SLOTS))
     visible[1, 0], visible[2, 0] = 20, -20
     assert encoder.visible_loss(visible, style) < 1e-6
+    taught = torch.zeros(4, sum(len(slot.options) for slot in REFERENCE.style))
+    assert encoder.taught_loss(logits, taught) == 0
+    taught[1, 2:4] = torch.tensor([0.25, 0.75])
+    expected = functional.cross_entropy(logits["hair"][1:2], taught[1:2, : len(REFERENCE.slot("hair").options)]) / 4
+    torch.testing.assert_close(encoder.taught_loss(logits, taught), expected)
 
 
 def test_rules_teach_what_they_measure_where_nobody_looked() -> None:
@@ -167,8 +181,8 @@ def test_every_loss_reaches_the_network_and_it_learns(options: Options) -> None:
     first = {name: float(value) for name, value in loop.learn([batch]).items()}
     for _ in range(20):
         last = loop.learn([batch])
-    assert set(first) == {"styles", "pixels", "shape", "told", "visible", "rules", "agreement", "parts", "loss"}
-    for name in ("styles", "shape", "told", "visible", "parts"):
+    assert set(first) == {"styles", "pixels", "shape", "told", "taught", "visible", "rules", "agreement", "parts", "loss"}
+    for name in ("styles", "shape", "told", "taught", "visible", "parts"):
         assert last[name] < first[name], name
 
 

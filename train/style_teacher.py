@@ -1,0 +1,92 @@
+"""Styles of photos, as a network tells them that has learnt to see elsewhere.
+
+Few photos have styles told by eye, and the encoder comes to know them by heart. EfficientNet-Lite0 (:mod:`train.perceptual`) has
+seen a million pictures of other things; linear layers on its features, frozen, are right about people they have not seen more
+often than the encoder alone. So the encoder learns their probabilities beside the labels (G. Hinton et al., "Distilling the
+knowledge in a neural network", 2015). Each photo's come from layers fitted to other people: they are as unsure as they should
+be."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional
+from tqdm import tqdm
+
+from sdk.schema import REFERENCE, Schema
+from train.data import PhotoShards
+from train.perceptual import efficientnet
+from train.style_labels import HIDDEN
+
+FOLDS = 5
+"""Parts of the people; of each the layers are fitted to the others."""
+DECAY = 0.2
+"""Weight of the layers' squared norm: what made held-out people's labels likeliest."""
+CELLS = 4
+"""Means of features are taken in so many by so many cells."""
+
+
+def taught_styles(
+    photos: PhotoShards, style: npt.NDArray[np.int64], folder: Path, schema: Schema = REFERENCE
+) -> npt.NDArray[np.float32]:
+    """(N, options of all slots side by side): probabilities of each photo's options, from the options of the photos that have
+    labels, `style` (N, slots); 0 where nobody looked at that slot of any photo, or saw that it is hidden. Kept in `folder`."""
+    stamp = hashlib.sha256(style.tobytes() + "\n".join(map(str, photos.arrays["key"])).encode()).hexdigest()[:16]
+    cache = folder / f"taught-{stamp}.npy"
+    if cache.is_file():
+        return np.asarray(np.load(cache), np.float32)
+    seen = features(photos)
+    fold = np.array([int(hashlib.sha256(str(p).encode()).hexdigest()[-8:], 16) % FOLDS for p in photos.arrays["person"]])
+    columns = [_slot(seen, style[:, k], fold, len(slot.options)) for k, slot in enumerate(schema.style)]
+    taught = np.concatenate(columns, 1)
+    folder.mkdir(parents=True, exist_ok=True)
+    np.save(cache, taught)
+    return taught
+
+
+@torch.inference_mode()
+def features(photos: PhotoShards, batch: int = 16) -> Tensor:
+    """(2N, features): of all photos, then of their mirror images, what EfficientNet-Lite0's fifth and last stages see, each
+    feature with mean 0 and deviation 1."""
+    network = efficientnet(7).eval()
+    found: tuple[list[Tensor], list[Tensor]] = ([], [])
+    parts = np.array_split(np.arange(len(photos)), -(-len(photos) // batch))
+    for part in tqdm(parts, "features of photos", unit="batch"):
+        crops = 2 * photos.crops(part) - 1
+        for side, pictures in zip(found, (crops, crops.flip(3)), strict=True):
+            maps = network(pictures)
+            side.append(torch.cat([functional.adaptive_avg_pool2d(maps[k], CELLS).flatten(1) for k in (4, 6)], 1))
+    seen = torch.cat([torch.cat(side) for side in found])
+    return (seen - seen.mean(0)) / (seen.std(0) + 1e-3)
+
+
+def _slot(seen: Tensor, style: npt.NDArray[np.int64], fold: npt.NDArray[np.int_], options: int) -> npt.NDArray[np.float32]:
+    """Of one slot, by layers fitted to the other folds."""
+    taught = np.zeros((len(style), options), np.float32)
+    for part in np.unique(fold):
+        learnt, asked = (np.tile(which, 2) for which in ((style >= 0) & (fold != part), (style != HIDDEN) & (fold == part)))
+        if learnt.any() and asked.any():
+            answers = line(seen[learnt], torch.from_numpy(np.tile(style, 2)[learnt]), options)(seen[asked]).softmax(1)
+            taught[asked[: len(style)]] = answers.unflatten(0, (2, -1)).mean(0)
+    return taught
+
+
+def line(seen: Tensor, style: Tensor, options: int) -> torch.nn.Linear:
+    """Multinomial logistic regression of the option numbers (N,) on features (N, F)."""
+    layer = torch.nn.Linear(seen.shape[1], options)
+    torch.nn.init.zeros_(layer.weight), torch.nn.init.zeros_(layer.bias)
+    optimiser = torch.optim.LBFGS(layer.parameters(), max_iter=40, line_search_fn="strong_wolfe")
+
+    def cost() -> float:
+        optimiser.zero_grad()
+        loss = functional.cross_entropy(layer(seen), style) + DECAY * layer.weight.square().sum()
+        loss.backward()
+        return float(loss.detach())
+
+    optimiser.step(cost)
+    return layer.requires_grad_(False)
