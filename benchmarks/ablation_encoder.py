@@ -4,11 +4,11 @@
         --dev-photos ALIGNED --styles benchmarks/labels/styles-lfw-dev.csv --out runs/ablation_encoder --steps 600
 
 *Arms*: F1 on renders and shape alone; then one by one, each on top of the one before, the parts that the segmenter sees on
-photos, the colours of eyes and lips that rules measure, what people told by eye, agreement with itself, and F2 on pictures
-through the imitator; then all with other weights of F2, the method's lambda. All begin with the regressor's trunk, and last comes
-the method's own, VGG19's, which begins with nothing; or all begin as the run of ``--start-from``, which is measured too, say one
-that saw renders alone: then an arm shows what its losses make of it on photos. Finished arms are kept in ``--out``. Writes
-``ablation_encoder.json``."""
+photos, the colours of eyes and lips that rules measure, what people told by eye, agreement with itself, F2 on pictures through
+the imitator, and what another network makes of the labels; then that with pictures again with other weights of F2, the method's
+lambda. All begin with the regressor's trunk, and last comes the method's own, VGG19's, which begins with nothing; or all begin as
+the run of ``--start-from``, which is measured too, say one that saw renders alone: then an arm shows what its losses make of it
+on photos. Finished arms are kept in ``--out``. Writes ``ablation_encoder.json``."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ STEPS = (
     ("+ eyes and lips by rule", ("rules",)),
     ("+ told by eye", ("told",)),
     ("+ agreement", ("agreement",)),
-    ("+ pictures: all", ("pixels",)),
+    ("+ pictures", ("pixels",)),
+    ("+ taught: all", ("taught",)),
 )
 """Losses that each arm adds to those of the one before."""
 LAMBDAS = (1.0, 16.0)
@@ -63,7 +64,7 @@ def arms() -> dict[str, dict[str, float]]:
     for name, more in STEPS:
         losses |= set(more)
         found[name] = {loss: 0.0 for loss in ALL if loss not in losses}
-    return found | {f"all, lambda {value:g}": {"pixels": value} for value in LAMBDAS}
+    return found | {f"+ pictures, lambda {value:g}": {"pixels": value, "taught": 0.0} for value in LAMBDAS}
 
 
 def answers(network: Encoder, shards: Shards, chosen: Any) -> tuple[dict[str, Any], Any]:

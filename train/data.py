@@ -16,7 +16,7 @@ import io
 import json
 import tarfile
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -32,10 +32,12 @@ from torch.utils.data import DataLoader, Dataset
 from game.character import identity_mirror_signs, mirrored_units
 from sdk.schema import REFERENCE, Schema
 from train.augment import augment
-from train.shard_files import Place, local_shards
+from train.shard_files import Files, Place, local_shards
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+    from train.fresh_renders import FreshRenders
 
 PHOTO_SCORE = 0.5
 """FaceMesh score under which an aligned picture is not trained on."""
@@ -87,6 +89,13 @@ def _entries(path: Path) -> Iterator[_Entry]:
             yield _Entry(key, files["jpg"].offset_data, files["jpg"].size, read, place)
 
 
+def _entry_in_memory(key: str, files: Files) -> _Entry:
+    """As if its files lay one behind the other."""
+    ends = np.cumsum([len(data) for data in files.values()]).tolist()
+    places = {name: (end - len(data), len(data)) for (name, data), end in zip(files.items(), ends, strict=True)}
+    return _Entry(key, *places["jpg"], files.__getitem__, lambda extension: places.get(extension, (0, 0)))
+
+
 class Shards(ABC):
     """The aligned samples of one folder: where each picture is, and the arrays of its labels."""
 
@@ -100,6 +109,15 @@ class Shards(ABC):
         if not self.paths:
             raise ShardError(f"there are no shards {pattern} in {str(folder)!r}")
         self.arrays = self._load(self.paths[0].parent)
+
+    @classmethod
+    def in_memory(cls, samples: Iterable[tuple[str, Files]]) -> Self:
+        """Samples that lie in no shard: key, and extension -> bytes."""
+        shards, found = cls.__new__(cls), list(samples)
+        shards.paths = []
+        shards._files = [np.frombuffer(b"".join(files.values()), np.uint8) for _, files in found]
+        shards.arrays = shards._gather([_entry_in_memory(key, files)] for key, files in found)
+        return shards
 
     def __len__(self) -> int:
         return len(self.arrays["offset"])
@@ -142,24 +160,24 @@ class Shards(ABC):
         if cache.is_file():
             with np.load(cache) as stored:
                 return dict(stored)
-        arrays = self._scan()
+        arrays = self._gather(_entries(path) for path in self.paths)
+        if not arrays:
+            raise ShardError(f"none of the samples in {str(folder)!r} can be used")
         temporary = cache.with_suffix(".part.npz")
         np.savez(temporary, **arrays)
         temporary.rename(cache)
         return arrays
 
-    def _scan(self) -> Arrays:
+    def _gather(self, shards: Iterable[Iterable[_Entry]]) -> Arrays:
         rows: dict[str, list[Any]] = {}
-        for shard, path in enumerate(self.paths):
-            for entry in _entries(path):
+        for shard, entries in enumerate(shards):
+            for entry in entries:
                 labels = self._labels(entry)
                 if labels is None:
                     continue
                 labels |= {"key": entry.key, "shard": shard, "offset": entry.offset, "size": entry.size}
                 for name, value in labels.items():
                     rows.setdefault(name, []).append(value)
-        if not rows:
-            raise ShardError(f"none of the samples in {str(self.paths[0].parent)!r} can be used")
         return {name: np.array(values) for name, values in rows.items()}
 
     def mesh(self, index: int | npt.NDArray[np.intp]) -> npt.NDArray[np.float32]:
@@ -251,16 +269,22 @@ class Batches(Dataset[dict[str, Tensor]]):
         rank: int = 0,
         world: int = 1,
         change: bool = True,
+        fresh: FreshRenders[RenderShards] | None = None,
     ) -> None:
+        """`fresh`: renders that take the places of some of `renders`."""
         self.renders, self.photos, self.size, self.seed = renders, photos, size, seed
         self.landmark_mirror, self.evidence = landmark_mirror, evidence
-        self.rank, self.world, self.change = rank, world, change
+        self.rank, self.world, self.change, self.fresh = rank, world, change, fresh
         self.identity_signs, self.unit_mirror = identity_mirror_signs(), mirrored_units()
 
     def __getitem__(self, step: int) -> dict[str, Tensor]:
         turn = step * self.world + self.rank
         rng = np.random.default_rng((self.seed, turn))
-        renders = [self._render(i, rng) for i in drawn(len(self.renders), self.seed, 1, turn, self.size.renders)]
+        stored = self.size.renders - (self.fresh.take if self.fresh else 0)
+        renders = [self._render(self.renders, i, rng) for i in drawn(len(self.renders), self.seed, 1, turn, stored)]
+        if self.fresh:
+            new = self.fresh(turn)
+            renders += [self._render(new, k, rng) for k in range(len(new))]
         firsts = drawn(len(self.photos), self.seed, 2, turn, self.size.photos // 2)
         photos = [photo for first in firsts for photo in self._pair(int(first), rng)]
         batch = {name: np.stack([row[name] for row in renders]) for name in renders[0]}
@@ -276,14 +300,14 @@ class Batches(Dataset[dict[str, Tensor]]):
         crop = shards.picture(index)
         if not self.change:
             return crop, landmarks
-        crop, matrix = augment(crop, rng, mirror, moved_only=shards is self.renders and bool(rng.random() < self.UNCHANGED))
+        crop, matrix = augment(crop, rng, mirror, moved_only=shards is not self.photos and bool(rng.random() < self.UNCHANGED))
         landmarks = landmarks @ matrix[:, :2].T + matrix[:, 2]
         return crop, (landmarks[..., self.landmark_mirror, :] if mirror else landmarks).astype(np.float32)
 
-    def _render(self, index: int, rng: np.random.Generator) -> Arrays:
-        labels = {name: self.renders.arrays[name][index] for name in ("identity", "expression", "pose", "gaze", "style")}
-        mirror, exact = self.change and rng.random() < 0.5, self.renders.arrays["landmarks"][index]
-        crop, (landmarks, mesh) = self._crop(self.renders, index, np.stack([exact, self.renders.mesh(index)]), rng, mirror)
+    def _render(self, renders: RenderShards, index: int, rng: np.random.Generator) -> Arrays:
+        labels = {name: renders.arrays[name][index] for name in ("identity", "expression", "pose", "gaze", "style")}
+        mirror, exact = self.change and rng.random() < 0.5, renders.arrays["landmarks"][index]
+        crop, (landmarks, mesh) = self._crop(renders, index, np.stack([exact, renders.mesh(index)]), rng, mirror)
         if mirror:
             labels["identity"] = labels["identity"] * self.identity_signs
             labels["expression"] = labels["expression"][self.unit_mirror]

@@ -42,6 +42,7 @@ from train import bisenet, checkpoint, encoder_network, imitator_network
 from train.data import Arrays, Batches, BatchSize, PhotoShards, RenderShards, Shards, rows_of_pictures, spaced, to_float
 from train.encoder_network import Encoded, Encoder
 from train.face_files import UNKNOWN, read_faces
+from train.fresh_renders import wanted
 from train.geometry import IdentitySpace, identity_metric, mirrored_landmarks
 from train.imitator_network import at_rest, one_hot
 from train.loop import Loop, LoopOptions, Task
@@ -96,6 +97,8 @@ class Options(LoopOptions):
     measured: int = 400  # held-out renders that an evaluation measures
     preset: str = "cpu"  # size of the network: tiny, cpu, gpu
     batch_renders: int = 16  # per process
+    fresh_renders: int = 0  # so many of batch_renders are drawn anew in every step, by the workers
+    backgrounds: tuple[str, ...] = ()  # tars or folders of photos, whose borders those stand before
     batch_photos: int = 20  # per process, even; half of them labelled ones
     decoded: int = 1  # faces of which F2 compares the pictures, per process
     learning_rate: float = 2e-3
@@ -141,9 +144,9 @@ class EncoderBatches(Batches):
 
     UNCHANGED = 0.5
 
-    def __init__(self, labels: Labels, taught: npt.NDArray[np.float32], *arguments: Any) -> None:
+    def __init__(self, labels: Labels, taught: npt.NDArray[np.float32], *arguments: Any, **more: Any) -> None:
         """`labels` of the photos, what they were `taught`, and what :class:`train.data.Batches` takes."""
-        super().__init__(*arguments)
+        super().__init__(*arguments, **more)
         self.labels, self.taught, self._labelled = labels, taught, np.flatnonzero((labels.style != UNKNOWN).any(1))
 
     def _pair(self, first: int, rng: np.random.Generator) -> list[Arrays]:
@@ -206,7 +209,7 @@ class EncoderTask(Task):
         size = BatchSize(self.options.batch_renders, self.options.batch_photos)
         mirror = mirrored_landmarks(Rig.load())
         arguments = (self.renders, self.photos, size, self.options.seed, mirror, self.evidence, rank, world)
-        return EncoderBatches(self.labels, self.taught, *arguments)
+        return EncoderBatches(self.labels, self.taught, *arguments, fresh=wanted(RenderShards, self.options))
 
     def to(self, device: torch.device) -> None:
         self.metric = self.metric.to(device)

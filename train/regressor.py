@@ -32,6 +32,7 @@ from train import bisenet, checkpoint, encoder_network, imitator_network, recogn
 from train.data import Batches, BatchSize, PhotoShards, RenderShards, rows_of_pictures, spaced, to_float
 from train.dlib_resnet import EMBEDDING as TEACHER_EMBEDDING
 from train.dlib_resnet import load_teacher
+from train.fresh_renders import wanted
 from train.geometry import Geometry, LandmarkRig, mirrored_landmarks
 from train.light_cnn import EMBEDDING
 from train.loop import Loop, LoopOptions, Task
@@ -63,6 +64,8 @@ class Options(LoopOptions):
     measured: int = 400  # held-out renders that an evaluation measures
     preset: str = "cpu"  # size of the network: tiny, cpu, gpu
     batch_renders: int = 28  # per process
+    fresh_renders: int = 0  # so many of batch_renders are drawn anew in every step, by the workers
+    backgrounds: tuple[str, ...] = ()  # tars or folders of photos, whose borders those stand before
     batch_photos: int = 20  # per process, even
     rebuilt: int = 6  # so many of the photos are rebuilt, per process
     learning_rate: float = 2e-3  # for a batch of 64
@@ -118,7 +121,8 @@ class RegressorTask(Task):
     def batches(self, rank: int, world: int) -> Batches:
         size = BatchSize(self.options.batch_renders, self.options.batch_photos)
         mirror = mirrored_landmarks(Rig.load())
-        return Batches(self.renders, self.photos, size, self.options.seed, mirror, rank=rank, world=world)
+        fresh = wanted(RenderShards, self.options)
+        return Batches(self.renders, self.photos, size, self.options.seed, mirror, rank=rank, world=world, fresh=fresh)
 
     def to(self, device: torch.device) -> None:
         for module in (self.geometry, self.rig, self.supervision):

@@ -28,6 +28,7 @@ from sdk.contract import CROP_SIZE
 from train.bisenet import Segmentation, Segmenter, build, describe, enlarge
 from train.data import BatchSize, spaced, to_float
 from train.face_parts import PARTS, picture
+from train.fresh_renders import wanted
 from train.loop import Batch, Loop, LoopOptions, Task
 from train.segmenter_data import LabelledPhotos, LabelledRenders, MaskedPhotos, SegmenterBatches
 from train.segmenter_losses import (
@@ -60,6 +61,8 @@ class Options(LoopOptions):
     evaluate_on: int = 300  # so many held-out renders are measured on
     preset: str = "cpu"  # size of the network: tiny, cpu, gpu
     batch_renders: int = 16  # per process
+    fresh_renders: int = 0  # so many of batch_renders are drawn anew in every step, by the workers
+    backgrounds: tuple[str, ...] = ()  # tars or folders of photos, whose borders those stand before
     batch_photos: int = 8  # per process
     learning_rate: float = 2e-3  # for a batch of 48
     rarity: float = 0.5  # power of a part's rarity in its weight: at 0.2 eyes and teeth are not learnt before step 300
@@ -87,7 +90,8 @@ class SegmenterTask(Task):
         self.weights = part_weights(frequencies, options.rarity)
 
     def batches(self, rank: int, world: int) -> SegmenterBatches:
-        return SegmenterBatches(self.renders, self.photos, self.size, self.options.seed, rank, world)
+        fresh = wanted(LabelledRenders, self.options)
+        return SegmenterBatches(self.renders, self.photos, self.size, self.options.seed, rank, world, fresh)
 
     def to(self, device: torch.device) -> None:
         self.weights = self.weights.to(device)

@@ -22,6 +22,7 @@ from train import augment
 from train.align_photos import ShardAligner
 from train.data import BatchSize, PhotoShards, ShardError, Shards, drawn
 from train.face_parts import BACKGROUND, MIRRORED, MIRRORED_SETS, OF_LABELS, Labels, set_of, table
+from train.fresh_renders import FreshRenders
 from train.landmark_parts import Sets, possible_parts
 from train.shard_files import read_samples
 
@@ -117,18 +118,29 @@ class SegmenterBatches(Dataset[dict[str, Tensor]]):
     uint8 (R, 256, 256); ``possible`` int16 (P, 256, 256), sets of parts."""
 
     def __init__(
-        self, renders: LabelledRenders, photos: MaskedPhotos | None, size: BatchSize, seed: int, rank: int = 0, world: int = 1
+        self,
+        renders: LabelledRenders,
+        photos: MaskedPhotos | None,
+        size: BatchSize,
+        seed: int,
+        rank: int = 0,
+        world: int = 1,
+        fresh: FreshRenders[LabelledRenders] | None = None,
     ) -> None:
+        """`fresh`: renders that take the places of some of `renders`."""
         self.renders, self.photos, self.size, self.seed = renders, photos, size, seed
-        self.rank, self.world = rank, world
+        self.rank, self.world, self.fresh = rank, world, fresh
 
     def __getitem__(self, step: int) -> dict[str, Tensor]:
         turn = step * self.world + self.rank
         rng = np.random.default_rng((self.seed, turn))
-        rows = self._rows(self.renders, turn, self.size.renders, 1, rng)
-        photos = self._rows(self.photos, turn, self.size.photos, 2, rng) if self.photos is not None else []
+        stored = self.size.renders - (self.fresh.take if self.fresh else 0)
+        rows = self._rows(self.renders, drawn(len(self.renders), self.seed, 1, turn, stored), rng)
+        if self.fresh:
+            rows += self._rows(new := self.fresh(turn), np.arange(len(new)), rng)
+        photos = self.photos and self._rows(self.photos, drawn(len(self.photos), self.seed, 2, turn, self.size.photos), rng)
         batch = {
-            "crop": np.stack([crop for crop, _ in rows + photos]),
+            "crop": np.stack([crop for crop, _ in rows + (photos or [])]),
             "parts": np.stack([parts for _, parts in rows]),
         }
         if photos:
@@ -136,12 +148,12 @@ class SegmenterBatches(Dataset[dict[str, Tensor]]):
         return {name: torch.from_numpy(values) for name, values in batch.items()}
 
     def _rows(
-        self, shards: LabelledRenders | MaskedPhotos, turn: int, take: int, stream: int, rng: np.random.Generator
+        self, shards: LabelledRenders | MaskedPhotos, chosen: npt.NDArray[np.intp], rng: np.random.Generator
     ) -> list[tuple[Image, AnyLabels]]:
         rows = []
-        for index in drawn(len(shards), self.seed, stream, turn, take).tolist():
+        for index in chosen.tolist():
             image, labels = shards.picture(index), shards.labels(index)
-            if self.photos is not None and shards is self.renders and rng.random() < BACKDROPS:
+            if self.photos is not None and isinstance(shards, LabelledRenders) and rng.random() < BACKDROPS:
                 image = with_backdrop(image, labels, self.photos.picture(int(rng.integers(len(self.photos)))))
             rows.append(changed(image, labels, shards.kind, rng))
         return rows

@@ -24,7 +24,7 @@ def parsed(flags: list[str]) -> encoder.Options:
 def test_arms_switch_off_what_they_say() -> None:
     found, defaults = arms(), asdict(Weights())
     assert sorted(loss for _, losses in STEPS for loss in losses) == sorted(ALL)
-    assert found["+ pictures: all"] == {} and found["renders alone"]["told"] == 0
+    assert found["+ taught: all"] == {} and found["renders alone"]["told"] == 0
     assert len(found) == len(STEPS) + len(LAMBDAS)
     lines = trainings(OPTIONS)
     assert list(lines) == [*found, NARROW]

@@ -62,7 +62,11 @@ def test_photo_pairs_are_one_person(shards: dict[str, Path], rig: Rig) -> None:
 def test_mirrored_parameters_draw_mirrored_landmarks(shards: dict[str, Path], rig: Rig) -> None:
     batches = _batches(shards, rig)
     rng = np.random.default_rng(3)
-    row = next(r for r in (batches._render(0, rng) for _ in range(64)) if r["pose"][1] != batches.renders.arrays["pose"][0, 1])
+    row = next(
+        r
+        for r in (batches._render(batches.renders, 0, rng) for _ in range(64))
+        if r["pose"][1] != batches.renders.arrays["pose"][0, 1]
+    )
     drawn = rig.landmarks(rig.vertices(row["identity"], row["expression"], row["pose"]))
     found = row["landmarks"] - row["landmarks"].mean(0)
     expected = (drawn - drawn.mean(0))[:, :2] * [1, -1]
