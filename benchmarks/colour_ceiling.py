@@ -83,8 +83,8 @@ def measure(shards: RenderShards, held_out: Array) -> list[dict[str, Any]]:
     for kind, seen in colours(shards).items():
         seen = (seen - seen[learnt].mean(0)) / (seen[learnt].std(0) + 1e-3)
         for some in (learnt[::4], learnt):
-            with torch.no_grad():
-                answers = taught(seen[some], style[some], sizes)(seen[asked]).split(sizes, 1)
+            network = taught(seen[some], style[some], sizes)
+            answers = network(seen[asked]).detach().split(sizes, 1)
             row: dict[str, Any] = {"landmarks": kind, "renders": len(some)}
             for slot, said, truth in zip(slots, answers, style[asked].T, strict=True):
                 apart = torch.from_numpy(palette_distances(slot))[said.argmax(1), truth]
