@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from itertools import count
 from typing import Generic, Protocol, TypeVar
 
 from game.backgrounds import load_strips
@@ -66,9 +65,9 @@ class FreshRenders(Generic[S]):
         return self.kind.in_memory((str(k), self._sample(k)) for k in range(turn * self.take, (turn + 1) * self.take))
 
     def _sample(self, number: int) -> Files:
-        for attempt in count():
-            character, scene, rendering = draw(self.settings, number + attempt * AGAIN, self._renderer, self.strips)
-            aligned = self._aligner.align(encode(character, scene, rendering, self.settings.seed))
+        while True:
+            drawn = draw(self.settings, number, self._renderer, self.strips)
+            aligned = self._aligner.align(encode(*drawn, self.settings.seed))
             if aligned is not None:
                 return aligned
-        raise AssertionError("count() does not end")
+            number += AGAIN

@@ -49,7 +49,7 @@ def taught_styles(
     return taught
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def features(photos: PhotoShards, batch: int = 16) -> Tensor:
     """(2N, features): of all photos, then of their mirror images, what EfficientNet-Lite0's fifth and last stages see, each
     feature with mean 0 and deviation 1."""
@@ -79,7 +79,8 @@ def _slot(seen: Tensor, style: npt.NDArray[np.int64], fold: npt.NDArray[np.int_]
 def line(seen: Tensor, style: Tensor, options: int) -> torch.nn.Linear:
     """Multinomial logistic regression of the option numbers (N,) on features (N, F)."""
     layer = torch.nn.Linear(seen.shape[1], options)
-    torch.nn.init.zeros_(layer.weight), torch.nn.init.zeros_(layer.bias)
+    for values in layer.parameters():
+        torch.nn.init.zeros_(values)
     optimiser = torch.optim.LBFGS(layer.parameters(), max_iter=40, line_search_fn="strong_wolfe")
 
     def cost() -> float:

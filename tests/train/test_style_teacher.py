@@ -68,6 +68,7 @@ def test_features_are_those_of_all_stages(photos: PhotoShards, monkeypatch: pyte
     found = style_teacher.features(some)
     assert found.shape == (6, (112 + 320) * style_teacher.CELLS**2)
     torch.testing.assert_close(found.mean(0), torch.zeros(found.shape[1]), atol=1e-4, rtol=0)
+    assert line(found, torch.tensor([0, 1, 0, 0, 1, 0]), 2)(found).argmax(1).tolist() == [0, 1, 0, 0, 1, 0]
     photo, mirrored = (found[k].view(-1, style_teacher.CELLS, style_teacher.CELLS) for k in (0, 3))
     turned = mirrored.flip(2)
     assert torch.corrcoef(torch.stack([photo.flatten(), turned.flatten()]))[0, 1] > 0.5, "the other half are mirror images"
