@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import cv2
 import numpy as np
@@ -236,6 +236,9 @@ class PhotoShards(Shards):
         return [np.array([i for i in members[int(p)] if i != k], np.intp) for k, p in enumerate(self.person_number)]
 
 
+S = TypeVar("S", bound=Shards)
+
+
 @dataclass(frozen=True)
 class BatchSize:
     """Pictures per process and step. ``photos`` is even: they come in pairs, two photos of one person or one photo
@@ -280,11 +283,8 @@ class Batches(Dataset[dict[str, Tensor]]):
     def __getitem__(self, step: int) -> dict[str, Tensor]:
         turn = step * self.world + self.rank
         rng = np.random.default_rng((self.seed, turn))
-        stored = self.size.renders - (self.fresh.take if self.fresh else 0)
-        renders = [self._render(self.renders, i, rng) for i in drawn(len(self.renders), self.seed, 1, turn, stored)]
-        if self.fresh:
-            new = self.fresh(turn)
-            renders += [self._render(new, k, rng) for k in range(len(new))]
+        chosen = renders_of_turn(self.renders, self.fresh, self.seed, turn, self.size.renders)
+        renders = [self._render(shards, index, rng) for shards, index in chosen]
         firsts = drawn(len(self.photos), self.seed, 2, turn, self.size.photos // 2)
         photos = [photo for first in firsts for photo in self._pair(int(first), rng)]
         batch = {name: np.stack([row[name] for row in renders]) for name in renders[0]}
@@ -348,6 +348,16 @@ class Batches(Dataset[dict[str, Tensor]]):
             num_workers=workers,
             prefetch_factor=4 if workers else None,
         )
+
+
+def renders_of_turn(renders: S, fresh: FreshRenders[S] | None, seed: int, turn: int, take: int) -> list[tuple[S, int]]:
+    """Where the ``take`` renders of a turn are, and their numbers there: stored ones, then those that are drawn anew."""
+    stored = drawn(len(renders), seed, 1, turn, take - (fresh.take if fresh else 0))
+    places = [(renders, int(index)) for index in stored]
+    if fresh:
+        new = fresh(turn)
+        places += [(new, k) for k in range(len(new))]
+    return places
 
 
 def drawn(count: int, seed: int, stream: int, turn: int, take: int) -> npt.NDArray[np.intp]:

@@ -8,21 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol
 
 from game.backgrounds import load_strips
 from game.render_dataset import Settings, draw, encode
 from game.renderer import Renderer
 from train.align_photos import ShardAligner
-from train.data import Shards
+from train.data import S
 from train.shard_files import Files
 
 OTHER_SEEDS = 1 << 40
 """Added to the training's seed: other characters than those of data sets."""
 AGAIN = 1 << 40
 """Between the numbers of a character whose face is not found and of the one that is drawn instead."""
-
-S = TypeVar("S", bound=Shards)
 
 
 class Wanted(Protocol):

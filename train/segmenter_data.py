@@ -20,7 +20,7 @@ from torch.utils.data import Dataset
 from sdk.contract import CROP_SIZE
 from train import augment
 from train.align_photos import ShardAligner
-from train.data import BatchSize, PhotoShards, ShardError, Shards, drawn
+from train.data import BatchSize, PhotoShards, ShardError, Shards, drawn, renders_of_turn
 from train.face_parts import BACKGROUND, MIRRORED, MIRRORED_SETS, OF_LABELS, Labels, set_of, table
 from train.fresh_renders import FreshRenders
 from train.landmark_parts import Sets, possible_parts
@@ -134,29 +134,25 @@ class SegmenterBatches(Dataset[dict[str, Tensor]]):
     def __getitem__(self, step: int) -> dict[str, Tensor]:
         turn = step * self.world + self.rank
         rng = np.random.default_rng((self.seed, turn))
-        stored = self.size.renders - (self.fresh.take if self.fresh else 0)
-        rows = self._rows(self.renders, drawn(len(self.renders), self.seed, 1, turn, stored), rng)
-        if self.fresh:
-            rows += self._rows(new := self.fresh(turn), np.arange(len(new)), rng)
-        photos = self.photos and self._rows(self.photos, drawn(len(self.photos), self.seed, 2, turn, self.size.photos), rng)
+        chosen = renders_of_turn(self.renders, self.fresh, self.seed, turn, self.size.renders)
+        rows = [self._row(shards, index, rng) for shards, index in chosen]
+        photos = []
+        if self.photos is not None:
+            of_photos = drawn(len(self.photos), self.seed, 2, turn, self.size.photos)
+            photos = [self._row(self.photos, index, rng) for index in of_photos.tolist()]
         batch = {
-            "crop": np.stack([crop for crop, _ in rows + (photos or [])]),
+            "crop": np.stack([crop for crop, _ in rows + photos]),
             "parts": np.stack([parts for _, parts in rows]),
         }
         if photos:
             batch["possible"] = np.stack([possible for _, possible in photos])
         return {name: torch.from_numpy(values) for name, values in batch.items()}
 
-    def _rows(
-        self, shards: LabelledRenders | MaskedPhotos, chosen: npt.NDArray[np.intp], rng: np.random.Generator
-    ) -> list[tuple[Image, AnyLabels]]:
-        rows = []
-        for index in chosen.tolist():
-            image, labels = shards.picture(index), shards.labels(index)
-            if self.photos is not None and isinstance(shards, LabelledRenders) and rng.random() < BACKDROPS:
-                image = with_backdrop(image, labels, self.photos.picture(int(rng.integers(len(self.photos)))))
-            rows.append(changed(image, labels, shards.kind, rng))
-        return rows
+    def _row(self, shards: LabelledRenders | MaskedPhotos, index: int, rng: np.random.Generator) -> tuple[Image, AnyLabels]:
+        image, labels = shards.picture(index), shards.labels(index)
+        if self.photos is not None and shards is not self.photos and rng.random() < BACKDROPS:
+            image = with_backdrop(image, labels, self.photos.picture(int(rng.integers(len(self.photos)))))
+        return changed(image, labels, shards.kind, rng)
 
     def __len__(self) -> int:
         return 2**40

@@ -41,9 +41,8 @@ def taught_styles(
     if cache.is_file():
         return np.asarray(np.load(cache), np.float32)
     seen = features(photos)
-    fold = np.array([int(hashlib.sha256(str(p).encode()).hexdigest()[-8:], 16) % FOLDS for p in photos.arrays["person"]])
-    columns = [_slot(seen, style[:, k], fold, len(slot.options)) for k, slot in enumerate(schema.style)]
-    taught = np.concatenate(columns, 1)
+    fold = photos.person_number % FOLDS
+    taught = np.concatenate([_slot(seen, style[:, k], fold, len(slot.options)) for k, slot in enumerate(schema.style)], 1)
     folder.mkdir(parents=True, exist_ok=True)
     np.save(cache, taught)
     return taught
