@@ -24,9 +24,10 @@ import tyro
 from benchmarks import accuracy_styles
 from benchmarks.arms import ArmOptions, command, compare, folder
 from sdk.contract import style_name
-from train import checkpoint, encoder, encoder_network
+from train import calibrate, checkpoint, encoder, encoder_network
 from train.data import PhotoShards, RenderShards, Shards
 from train.encoder import Weights
+from train.encoder_data import Labels
 from train.encoder_network import Encoder
 from train.face_files import UNKNOWN
 
@@ -70,7 +71,7 @@ def arms() -> dict[str, dict[str, float]]:
 def answers(network: Encoder, shards: Shards, chosen: Any) -> tuple[dict[str, Any], Any]:
     """Outputs of the encoder by the contract's names, and sliders (N, 244), on some pictures."""
     with torch.no_grad():
-        said = encoder.said_about(network, shards, chosen, torch.device("cpu"))
+        said = calibrate.said_about(network, shards, chosen, torch.device("cpu"))
     slots = network.schema.style
     styles = {style_name(s.name): torch.cat([a.styles[s.name] for a in said]).softmax(1).numpy() for s in slots}
     return styles, torch.cat([a.identity for a in said]).clamp(-1, 1)
@@ -81,7 +82,7 @@ def measure(options: Options, path: Path, run: Path) -> dict[str, float]:
     network = encoder_network.rebuild(checkpoint.load(path))
     renders, photos = RenderShards(options.renders), PhotoShards(options.dev_photos)
     only = {"half": options.half} if options.half else {}
-    told = encoder.Labels.read(photos, (options.styles,), (), network.schema, **only)
+    told = Labels.read(photos, (options.styles,), (), network.schema, **only)
     of_photos, _ = answers(network, photos, seen := np.flatnonzero((told.style != UNKNOWN).any(1)))
     chosen = np.random.default_rng(0).permutation(np.flatnonzero(renders.held_out(1)))[: options.renders_measured]
     of_renders, identity = answers(network, renders, chosen)

@@ -22,9 +22,8 @@ weights of another run."""
 
 from __future__ import annotations
 
-import hashlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,22 +38,21 @@ from torch.nn import functional
 from game.rig import Rig
 from sdk.schema import REFERENCE, Schema
 from train import bisenet, checkpoint, encoder_network, imitator_network
-from train.data import Arrays, Batches, BatchSize, PhotoShards, RenderShards, Shards, rows_of_pictures, spaced, to_float
+from train.calibrate import calibrate, right_answers, said_about
+from train.data import Batches, BatchSize, RenderShards, rows_of_pictures, spaced, to_float
+from train.encoder_data import EncoderBatches, Faces, Sources
 from train.encoder_network import Encoded, Encoder
-from train.face_files import UNKNOWN, read_faces
+from train.face_files import UNKNOWN
 from train.fresh_renders import wanted
 from train.geometry import IdentitySpace, identity_metric, mirrored_landmarks
 from train.imitator_network import at_rest, one_hot
 from train.loop import Loop, LoopOptions, Task
 from train.photo_styles import photo_evidence
-from train.style_labels import HIDDEN, read_styles
+from train.style_labels import HIDDEN
 from train.style_teacher import taught_styles
 
 log = logging.getLogger(__name__)
 
-LABELS = Path(__file__).with_name("labels") / "styles-lfw-train.csv"
-LEARNT_SHARE = 0.7
-"""Share of the people that are learnt from ([0069])."""
 RULED = ("skin", "hair_colour", "iris", "lip")
 """Slots whose rules are believed where nobody looked at any photo: colours. On shapes they are hardly better than chance."""
 SURE = 0.8
@@ -81,19 +79,13 @@ class Weights:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(LoopOptions):
+class Options(Sources, LoopOptions):
     """Options of training; each is a flag of the command line."""
 
-    renders: str  # folder or URL of aligned render shards
-    photos: str  # folder or URL of aligned photo shards
-    styles: tuple[Path, ...] = (LABELS,)  # tables of styles that people saw on the photos
-    faces: tuple[Path, ...] = ()  # JSON lines of faces made for the photos, by players or train.fit
     imitator: Path | None = None  # checkpoint of train.imitator, D (none: without F2)
     segmenter: Path | None = None  # checkpoint of train.segmenter (none: without the loss of parts)
     regressor: Path | None = None  # checkpoint of train.regressor, with whose trunk a preset that has it begins
     start_from: Path | None = None  # checkpoint of train.encoder to begin with
-    photo_shards: str = "lfw-train-*.tar"  # which shards of --photos to train on
-    hold_out: int = 1  # this many last render shards are kept for measuring
     measured: int = 400  # held-out renders that an evaluation measures
     preset: str = "cpu"  # size of the network: tiny, cpu, gpu
     batch_renders: int = 16  # per process
@@ -105,63 +97,6 @@ class Options(LoopOptions):
     weights: Weights = field(default_factory=Weights)
 
 
-@dataclass(frozen=True, eq=False)
-class Labels:
-    """What is known of photos. style: (N, slots) option numbers, HIDDEN or UNKNOWN; identity: (N, 244), and made: (N,) of which
-    it is known."""
-
-    style: npt.NDArray[np.int64]
-    identity: npt.NDArray[np.float32]
-    made: npt.NDArray[np.bool_]
-
-    @classmethod
-    def read(cls, photos: PhotoShards, styles: tuple[Path, ...], faces: tuple[Path, ...], schema: Schema, **only: str) -> Labels:
-        """Of these photos, from tables of styles (`only`: their lines whose other columns say this) and files of faces; where
-        several say something, the last. SchemaError names file and line that do not fit."""
-        number = {str(key).rsplit("/", 1)[-1].lower(): k for k, key in enumerate(photos.arrays["key"])}
-        style = np.full((len(photos), len(schema.style)), UNKNOWN, np.int64)
-        identity, made = np.zeros((len(photos), len(schema.identity)), np.float32), np.zeros(len(photos), bool)
-        for path in styles:
-            for photo, options in read_styles(path, schema, **only).items():
-                if (k := number.get(photo.lower())) is not None:
-                    style[k] = np.where(options == UNKNOWN, style[k], options)
-        for path in faces:
-            for face in read_faces(path, schema):
-                if (k := number.get(Path(face.photo).name.removesuffix(".jpg").lower())) is not None:
-                    style[k] = np.where(face.style == UNKNOWN, style[k], face.style)
-                    identity[k], made[k] = face.identity, True
-        return cls(style, identity, made)
-
-    def part(self, kept: npt.NDArray[np.bool_]) -> Labels:
-        """Of some of the photos."""
-        return Labels(self.style[kept], self.identity[kept], self.made[kept])
-
-
-class EncoderBatches(Batches):
-    """As :class:`train.data.Batches`; photos come with ``photo_style`` (P, slots), ``taught`` (P, options of all slots side
-    by side), ``photo_identity`` (P, 244) and ``made`` (P,), and neighbours 2k and 2k + 1 are two views of one photo, every other
-    of them one that has labels."""
-
-    UNCHANGED = 0.5
-
-    def __init__(self, labels: Labels, taught: npt.NDArray[np.float32], *arguments: Any, **more: Any) -> None:
-        """`labels` of the photos, what they were `taught`, and what :class:`train.data.Batches` takes."""
-        super().__init__(*arguments, **more)
-        self.labels, self.taught, self._labelled = labels, taught, np.flatnonzero((labels.style != UNKNOWN).any(1))
-
-    def _pair(self, first: int, rng: np.random.Generator) -> list[Arrays]:
-        if len(self._labelled) and rng.random() < 0.5:
-            first = int(rng.choice(self._labelled))
-        mirror = bool(rng.random() < 0.5)
-        return [self._photo(first, rng, mirror), self._photo(first, rng, bool(rng.random() < 0.5))]
-
-    def _photo(self, index: int, rng: np.random.Generator, mirror: bool) -> Arrays:
-        row = super()._photo(index, rng, mirror)
-        identity = self.labels.identity[index] * (self.identity_signs if row["mirrored"] else 1)
-        known = {"photo_style": self.labels.style[index], "taught": self.taught[index], "made": np.bool_(self.labels.made[index])}
-        return {**row, **known, "photo_identity": identity.astype(np.float32)}
-
-
 class EncoderTask(Task):
     """The encoder and its losses."""
 
@@ -169,23 +104,16 @@ class EncoderTask(Task):
 
     def __init__(self, options: Options, resumed: bool = False, schema: Schema = REFERENCE) -> None:
         self.options, self.schema = options, schema
-        renders, photos = RenderShards(options.renders), PhotoShards(options.photos, options.photo_shards)
-        last = renders.held_out(options.hold_out)
-        self.renders, self.held_out = renders.part(~last), renders.part(last)
-        labels = Labels.read(photos, options.styles, options.faces, schema)
-        evidence = photo_evidence(photos, self.renders, options.out / "evidence.npy")
-        learnt = np.array([learns(str(person)) for person in photos.arrays["person"]])
-        self.photos, self.labels, self.evidence = photos.part(learnt), labels.part(learnt), evidence[learnt]
-        told = ~learnt & (labels.style != UNKNOWN).any(1)
-        self.held_out_photos, self.held_out_labels = photos.part(told), labels.part(told)
+        self.faces = faces = Faces.read(options, schema)
         log.info("%s", ", ".join(f"{count} {name}" for name, count in self.fingerprint().items()))
+        self.evidence = photo_evidence(faces.photos, faces.renders, options.out)
         self.taught = np.zeros_like(self.evidence)
         if options.weights.taught:
-            self.taught = taught_styles(self.photos, self.labels.style, options.out, schema)
+            self.taught = taught_styles(faces.photos, faces.labels.style, options.out, schema)
         self.network = encoder_network.build(options.preset, schema)
         if not resumed:
             codes = self.network.preset.identity_codes
-            space = IdentitySpace.fit(self.renders.arrays["identity"], identity_metric(Rig.load()), codes)
+            space = IdentitySpace.fit(self.faces.renders.arrays["identity"], identity_metric(Rig.load()), codes)
             self.network.identity_mean.copy_(torch.from_numpy(space.mean))
             self.network.identity_basis.copy_(torch.from_numpy(space.basis))
         if options.regressor and not resumed:
@@ -195,8 +123,8 @@ class EncoderTask(Task):
             log.info("begins as %s", options.start_from)
         self.imitator = options.imitator and imitator_network.rebuild(checkpoint.load(options.imitator)).requires_grad_(False)
         self.segmenter = options.segmenter and bisenet.rebuild(checkpoint.load(options.segmenter)).requires_grad_(False)
-        self.metric = surface_metric(self.renders.arrays["identity"])
-        self.looked_at = [bool(slot.any()) for slot in (self.labels.style >= 0).T]
+        self.metric = surface_metric(self.faces.renders.arrays["identity"])
+        self.looked_at = [bool(slot.any()) for slot in (self.faces.labels.style >= 0).T]
 
     def _begin_with_trunk(self, regressor: Path) -> None:
         """Of the regressor; what it made of the segmenter's features is not taken over."""
@@ -208,8 +136,8 @@ class EncoderTask(Task):
     def batches(self, rank: int, world: int) -> Batches:
         size = BatchSize(self.options.batch_renders, self.options.batch_photos)
         mirror = mirrored_landmarks(Rig.load())
-        arguments = (self.renders, self.photos, size, self.options.seed, mirror, self.evidence, rank, world)
-        return EncoderBatches(self.labels, self.taught, *arguments, fresh=wanted(RenderShards, self.options))
+        arguments = (self.faces.renders, self.faces.photos, size, self.options.seed, mirror, self.evidence, rank, world)
+        return EncoderBatches(self.faces.labels, self.taught, *arguments, fresh=wanted(RenderShards, self.options))
 
     def to(self, device: torch.device) -> None:
         self.metric = self.metric.to(device)
@@ -265,29 +193,22 @@ class EncoderTask(Task):
         return encoder_network.describe(self.network)
 
     def fingerprint(self) -> dict[str, Any]:
-        told = (self.labels.style != UNKNOWN).any(1)
-        return {
-            "renders": len(self.renders),
-            "photos": len(self.photos),
-            "photos with styles told by eye": int(told.sum()),
-            "photos with made faces": int(self.labels.made.sum()),
-            "held-out photos with styles": len(self.held_out_photos),
-        }
+        return {**self.faces.fingerprint()}
 
     def evaluate(self) -> dict[str, float]:
         """On held-out renders and people: share of right answers, mean over slots, and identity as a share of the base face's
         error."""
         device = self.metric.device
-        chosen = spaced(len(self.held_out), self.options.measured)
-        answers = said_about(self.network, self.held_out, chosen, device)
-        truth = torch.from_numpy(self.held_out.arrays["identity"][chosen]).to(device)
+        chosen = spaced(len(self.faces.held_out), self.options.measured)
+        answers = said_about(self.network, self.faces.held_out, chosen, device)
+        truth = torch.from_numpy(self.faces.held_out.arrays["identity"][chosen]).to(device)
         identity = torch.cat([a.identity for a in answers]).float()
         measures = {"identity": float(shape_error(identity, truth, self.metric).mean().sqrt())}
-        of_renders = right_answers(answers, self.held_out.arrays["style"][chosen], self.schema)
+        of_renders = right_answers(answers, self.faces.held_out.arrays["style"][chosen], self.schema)
         measures["renders"] = float(np.mean(list(of_renders.values())))
-        if len(self.held_out_photos):
-            answers = said_about(self.network, self.held_out_photos, np.arange(len(self.held_out_photos)), device)
-            of_photos = right_answers(answers, self.held_out_labels.style, self.schema)
+        if len(self.faces.held_out_photos):
+            answers = said_about(self.network, self.faces.held_out_photos, np.arange(len(self.faces.held_out_photos)), device)
+            of_photos = right_answers(answers, self.faces.held_out_labels.style, self.schema)
             measures |= {"photos": float(np.mean(list(of_photos.values())))} | of_photos
         return {"score": measures["renders"] + measures.get("photos", 0.0), **measures}
 
@@ -295,7 +216,7 @@ class EncoderTask(Task):
         """Photos, and below each its face at rest, at half size."""
         if self.imitator is None:
             return None
-        crops, mesh = self.photos.inputs(spaced(len(self.photos), SHEET), self.metric.device)
+        crops, mesh = self.faces.photos.inputs(spaced(len(self.faces.photos), SHEET), self.metric.device)
         said = self.network(crops, mesh)
         drawn = at_rest(self.imitator, said.identity.clamp(-1, 1), one_hot(said.options, self.schema))
         return rows_of_pictures(crops, drawn)
@@ -312,11 +233,6 @@ def shape_error(said: Tensor, truth: Tensor, metric: Tensor) -> Tensor:
     """(B,) mean squared displacement of the head's surface, by :func:`surface_metric`: relative to that of the base face."""
     difference = said - truth
     return ((difference @ metric) * difference).sum(1)
-
-
-def learns(person: str) -> bool:
-    """Whether a person's photos are learnt from: LEARNT_SHARE of all, by name, whatever the collection."""
-    return int(hashlib.sha256(person.encode()).hexdigest()[:8], 16) < LEARNT_SHARE * 2**32
 
 
 def seen_on_renders(style: Tensor, schema: Schema) -> Tensor:
@@ -381,49 +297,6 @@ def _mean_of(values: Tensor, kept: Tensor) -> Tensor:
     return (values * kept).sum() / kept.sum().clamp_min(1)
 
 
-def said_about(network: Encoder, shards: Shards, chosen: npt.NDArray[np.int_], device: torch.device) -> list[Encoded]:
-    """What E says about some pictures, as it is served, in batches."""
-    parts = np.array_split(chosen, -(-len(chosen) // 32))
-    return [network.both_sides(*shards.inputs(part, device)) for part in parts]
-
-
-def right_answers(answers: list[Encoded], style: npt.NDArray[np.int64], schema: Schema) -> dict[str, float]:
-    """Share of right answers per slot, of the slots that somebody saw."""
-    right = torch.cat([a.options for a in answers]).cpu().numpy() == style
-    seen = style >= 0
-    return {s.name: float(right[seen[:, k], k].mean()) for k, s in enumerate(schema.style) if seen[:, k].any()}
-
-
-@torch.no_grad()
-def temperatures(task: EncoderTask, network: Encoder) -> Iterator[tuple[str, float]]:
-    """Per slot the factor of the temperature that makes held-out people's answers likeliest (Guo et al., "On calibration of
-    modern neural networks", ICML 2017); of slots that nobody labelled on photos, held-out renders' answers."""
-    device = task.metric.device
-    of_photos, of_renders = (
-        said_about(network, shards, np.arange(min(len(shards), 2000)), device) if len(shards) else []
-        for shards in (task.held_out_photos, task.held_out)
-    )
-    candidates = torch.logspace(-1, 1, 201, device=device)
-    for k, slot in enumerate(task.schema.style):
-        style, answers = task.held_out_labels.style[:, k], of_photos
-        if not (style >= 0).any():
-            style, answers = task.held_out.arrays["style"][:2000, k], of_renders
-        logits = torch.cat([a.styles[slot.name] for a in answers]).float()[style >= 0]
-        truth = torch.from_numpy(style[style >= 0]).to(device)
-        costs = torch.stack([functional.cross_entropy(logits / t, truth) for t in candidates])
-        yield slot.name, float(candidates[costs.argmin()])
-
-
-def calibrate(task: EncoderTask, path: Path) -> None:
-    """Put the temperatures into a checkpoint."""
-    state = checkpoint.load(path)
-    factors = dict(temperatures(task, encoder_network.rebuild(state).to(task.metric.device)))
-    log.info("temperatures: %s", ", ".join(f"{name} {value:.2f}" for name, value in factors.items()))
-    for kind in ("network", "average"):
-        state[kind]["temperature"] *= torch.tensor(list(factors.values()))
-    checkpoint.save(path, state)
-
-
 def training(options: Options) -> Loop:
     """The run that the options describe, fresh or resumed."""
     return Loop(options, lambda resumed: EncoderTask(options, resumed))
@@ -434,7 +307,7 @@ def train(options: Options) -> Path:
     loop = training(options)
     path = loop.run()
     if loop.progress >= 1 and loop.fabric.is_global_zero and isinstance(loop.task, EncoderTask):
-        calibrate(loop.task, path)
+        calibrate(path, loop.task.faces, loop.fabric.device)
     loop.fabric.barrier()
     return path
 

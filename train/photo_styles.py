@@ -20,8 +20,7 @@ import numpy.typing as npt
 from sdk.contract import CROP_EYE_DISTANCE, CROP_SIZE
 from sdk.schema import REFERENCE, Schema
 from train.data import PhotoShards, RenderShards, Shards
-
-FloatArray = npt.NDArray[np.float32]
+from train.kept_arrays import FloatArray, kept
 
 CHEEKS = ((117, 118, 101, 36, 205, 187, 123, 116), (346, 347, 330, 266, 425, 411, 352, 345))
 FOREHEAD = (109, 10, 338, 337, 9, 108)
@@ -307,18 +306,12 @@ class Rulers:
         return np.concatenate(columns, 1).astype(np.float32)
 
 
-def photo_evidence(photos: PhotoShards, renders: RenderShards, cache: Path | None = None) -> FloatArray:
-    """Evidence (N, options of all slots) for every photo; read from and written to the file ``cache`` where one is
-    named."""
-    if cache is not None and cache.is_file():
-        evidence = np.load(cache)
-        if len(evidence) == len(photos):
-            return evidence
-    rng = np.random.default_rng(0)
-    chosen = rng.permutation(len(renders))[:RENDER_SAMPLE]
-    rulers = Rulers.fit(measure_all(renders, chosen), renders.arrays["style"][chosen])
-    evidence = rulers.evidence(measure_all(photos, np.arange(len(photos))))
-    if cache is not None:
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        np.save(cache, evidence)
-    return evidence
+def photo_evidence(photos: PhotoShards, renders: RenderShards, folder: Path) -> FloatArray:
+    """Evidence (N, options of all slots) for every photo; kept in `folder`."""
+
+    def measured() -> FloatArray:
+        chosen = np.random.default_rng(0).permutation(len(renders))[:RENDER_SAMPLE]
+        rulers = Rulers.fit(measure_all(renders, chosen), renders.arrays["style"][chosen])
+        return rulers.evidence(measure_all(photos, np.arange(len(photos))))
+
+    return kept(folder, "evidence", (photos.arrays["key"], renders.arrays["key"], renders.arrays["style"]), measured)

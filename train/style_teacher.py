@@ -8,7 +8,6 @@ be."""
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +19,7 @@ from tqdm import tqdm
 
 from sdk.schema import REFERENCE, Schema
 from train.data import PhotoShards
+from train.kept_arrays import FloatArray, kept
 from train.perceptual import efficientnet
 from train.style_labels import HIDDEN
 
@@ -31,21 +31,15 @@ CELLS = 4
 """Means of features are taken in so many by so many cells."""
 
 
-def taught_styles(
-    photos: PhotoShards, style: npt.NDArray[np.int64], folder: Path, schema: Schema = REFERENCE
-) -> npt.NDArray[np.float32]:
+def taught_styles(photos: PhotoShards, style: npt.NDArray[np.int64], folder: Path, schema: Schema = REFERENCE) -> FloatArray:
     """(N, options of all slots side by side): probabilities of each photo's options, from the options of the photos that have
     labels, `style` (N, slots); 0 where nobody looked at that slot of any photo, or saw that it is hidden. Kept in `folder`."""
-    stamp = hashlib.sha256(style.tobytes() + "\n".join(map(str, photos.arrays["key"])).encode()).hexdigest()[:16]
-    cache = folder / f"taught-{stamp}.npy"
-    if cache.is_file():
-        return np.asarray(np.load(cache), np.float32)
-    seen = features(photos)
-    fold = photos.person_number % FOLDS
-    taught = np.concatenate([_slot(seen, style[:, k], fold, len(slot.options)) for k, slot in enumerate(schema.style)], 1)
-    folder.mkdir(parents=True, exist_ok=True)
-    np.save(cache, taught)
-    return taught
+
+    def taught() -> FloatArray:
+        seen, fold = features(photos), photos.person_number % FOLDS
+        return np.concatenate([_slot(seen, style[:, k], fold, len(slot.options)) for k, slot in enumerate(schema.style)], 1)
+
+    return kept(folder, "taught", (style, photos.arrays["key"]), taught)
 
 
 @torch.no_grad()
@@ -64,7 +58,7 @@ def features(photos: PhotoShards, batch: int = 16) -> Tensor:
     return (seen - seen.mean(0)) / (seen.std(0) + 1e-3)
 
 
-def _slot(seen: Tensor, style: npt.NDArray[np.int64], fold: npt.NDArray[np.int_], options: int) -> npt.NDArray[np.float32]:
+def _slot(seen: Tensor, style: npt.NDArray[np.int64], fold: npt.NDArray[np.int_], options: int) -> FloatArray:
     """Of one slot, by layers fitted to the other folds."""
     taught = np.zeros((len(style), options), np.float32)
     for part in np.unique(fold):

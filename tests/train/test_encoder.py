@@ -12,9 +12,10 @@ from torch.nn import functional
 
 from sdk.errors import SchemaError
 from sdk.schema import REFERENCE
-from train import bisenet, checkpoint, encoder, encoder_network, networks, style_teacher
+from train import bisenet, calibrate, checkpoint, encoder, encoder_data, encoder_network, networks, style_teacher
 from train.data import PhotoShards
-from train.encoder import Labels, Options
+from train.encoder import Options
+from train.encoder_data import Labels
 from train.encoder_network import cell_means
 from train.face_files import UNKNOWN, MadeFace
 from train.style_labels import HIDDEN
@@ -50,7 +51,7 @@ def options(shards: dict[str, Path], fixed_networks: dict[str, Path], files: dic
 @pytest.fixture(autouse=True)
 def all_but_one_learn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the five people the last one is held out."""
-    monkeypatch.setattr(encoder, "learns", lambda person: person != "person_4")
+    monkeypatch.setattr(encoder_data, "learns", lambda person: person != "person_4")
 
 
 @pytest.fixture(autouse=True)
@@ -221,21 +222,32 @@ def test_it_begins_with_the_trunk_of_the_regressor(options: Options, tmp_path: P
         encoder.EncoderTask(replace(options, regressor=tmp_path / "r.pt"))
 
 
+class Shouting(torch.nn.Module):
+    """Sure of option 0 everywhere."""
+
+    def both_sides(self, crop: torch.Tensor, mesh: torch.Tensor) -> encoder_network.Encoded:
+        first = torch.zeros(len(crop), dtype=torch.long)
+        styles = {s.name: 10 * functional.one_hot(first, len(s.options)).float() for s in REFERENCE.style}
+        return encoder_network.Encoded(torch.zeros(len(crop), 244), styles, torch.zeros(len(crop), 7), torch.zeros(len(crop)))
+
+
 def test_temperatures_make_doubt_as_large_as_error(options: Options) -> None:
     """Answers that are ten times too sure get a temperature of about ten."""
-    task = encoder.EncoderTask(options)
-
-    class Shouting(torch.nn.Module):
-        def both_sides(self, crop: torch.Tensor, mesh: torch.Tensor) -> encoder_network.Encoded:
-            styles = {s.name: 10 * torch.nn.functional.one_hot(torch.zeros(len(crop), dtype=torch.long), len(s.options)).float()
-                      for s in REFERENCE.style}  # fmt: skip
-            return encoder_network.Encoded(torch.zeros(len(crop), 244), styles, torch.zeros(len(crop), 7), torch.zeros(len(crop)))
-
-    task.held_out_photos = task.photos.part(np.zeros(len(task.photos), bool))
-    task.held_out_labels = task.labels.part(np.zeros(len(task.photos), bool))
-    task.held_out.arrays["style"][:, SLOTS.index("lip")] = [0, 0, 0, 0, 0, 0, 0, 1]
-    found = dict(encoder.temperatures(task, Shouting()))  # type: ignore[arg-type]
+    faces = encoder_data.Faces.read(options)
+    nobody = np.zeros(len(faces.photos), bool)
+    faces = replace(faces, held_out_photos=faces.photos.part(nobody), held_out_labels=faces.labels.part(nobody))
+    faces.held_out.arrays["style"][:, SLOTS.index("lip")] = [0, 0, 0, 0, 0, 0, 0, 1]
+    found = dict(calibrate.temperatures(Shouting(), faces, torch.device("cpu"), REFERENCE))  # type: ignore[arg-type]
     assert found["lip"] == pytest.approx(10 / np.log(7 * 5), rel=0.05), "7 of 8 right among 6 options"
+
+
+def test_what_is_calibrated_stays(options: Options) -> None:
+    path = encoder.train(options)
+    first = checkpoint.load(path)["average"]["temperature"]
+    calibrate.calibrate(path, encoder_data.Faces.read(options), torch.device("cpu"))
+    found = (first > 0.11) & (first < 9)  # not at the end of what is tried
+    assert found.any()
+    torch.testing.assert_close(checkpoint.load(path)["average"]["temperature"][found], first[found], rtol=0.03, atol=0)
 
 
 def test_another_checkpoint_is_refused(fixed_networks: dict[str, Path]) -> None:
