@@ -114,7 +114,7 @@ def shade_lash(lit, lights, paint):
 
 
 @njit(**DEVICE)
-def shade_tooth(packed, a, b, c, u, v, w, normal, view, lit, lights, upper):
+def shade_tooth(packed, a, b, c, u, v, w, normal, view, lit, lights, paint, upper):
     """Radiance of the teeth: gaps between them, yellower and darker towards the gums, dark towards the back of the mouth."""
     tx = blend(packed, a, b, c, u, v, w, TEMPLATE)
     tz = blend(packed, a, b, c, u, v, w, TEMPLATE + 2)
@@ -126,13 +126,15 @@ def shade_tooth(packed, a, b, c, u, v, w, normal, view, lit, lights, upper):
     open_share = min(_F(1.0), _F(0.25) + _F(1.75) * blend(packed, a, b, c, u, v, w, OCCLUSION)) * smoothstep(
         _F(1.02), _F(1.36), tz
     )
-    shade = (_F(0.06) + _F(0.94) * open_share) * (_F(1.0) - _F(0.28) * gap)
+    shade = paint.mouth_light * (_F(0.06) + _F(0.94) * open_share) * (_F(1.0) - _F(0.28) * gap)
     occlusion = shade * (_F(0.95) if upper else _F(0.8))
-    # Enamel and the lips around it scatter light: most of the lip's shadow on the teeth is filled.
+    # Enamel and the lips around it scatter light: most of the lip's shadow on the teeth is filled, and light from above
+    # reaches the crowns, which lean inwards, as if they stood upright.
     share = (_F(0.65) + _F(0.35) * lit) * shade
-    er = skin_light(lights, 0, _F(0.35), _F(0.2), share, normal, occlusion)
-    eg = skin_light(lights, 1, _F(0.30), _F(0.1), share, normal, occlusion)
-    eb = skin_light(lights, 2, _F(0.25), _F(0.1), share, normal, occlusion)
+    upright = normalised(normal[0], _F(0.3) * normal[1], normal[2])
+    er = skin_light(lights, 0, _F(0.35), _F(0.2), share, upright, occlusion)
+    eg = skin_light(lights, 1, _F(0.30), _F(0.1), share, upright, occlusion)
+    eb = skin_light(lights, 2, _F(0.25), _F(0.1), share, upright, occlusion)
     sr, sg, sb = gloss(lights, cosines(lights, normal), normal, view, _F(0.32), share, occlusion * occlusion)
     return _F(0.88) * er + _F(0.03) * sr, _F(0.82) * eg + _F(0.03) * sg, _F(0.72) * eb + _F(0.03) * sb
 

@@ -66,6 +66,7 @@ class Paint(NamedTuple):
     scalp: float
     collar: float
     mouth_line: float
+    mouth_light: float
     detail_shift: float
 
 

@@ -41,11 +41,13 @@ def paint(
     eyes: tuple[Array, Array],
     head_up: Array,
     mouth_line: float,
+    mouth_light: float,
 ) -> Paint:
     """The paint of a character of this style in this scene.
 
     ``palettes``: slot name -> (options, 3) linear RGB; ``eyes``: template centres of the left and the right eyeball;
-    ``head_up``: unit vector up the turned head; ``mouth_line``: template y between the lips.
+    ``head_up``: unit vector up the turned head; ``mouth_line``: template y between the lips;
+    ``mouth_light``: share of all light that comes in between them to the teeth.
     """
     look = scene.look
     skin = _tinted(palettes["skin"][style["skin"]], look.skin_tint)
@@ -63,5 +65,6 @@ def paint(
         scalp=np.float32(0.0 if style["hair"] == 0 else 0.96),
         collar=np.float32(5.45 + 0.45 * scene.collar),
         mouth_line=np.float32(mouth_line),
+        mouth_light=np.float32(mouth_light),
         detail_shift=np.float32(look.detail_shift),
     )

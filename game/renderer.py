@@ -25,7 +25,7 @@ from game.camera import Camera
 from game.character import Character
 from game.hair_pruning import pruned
 from game.kernels import DEVICE, KERNEL
-from game.lighting import Lights, scalars
+from game.lighting import Lights, scalars, smoothstep
 from game.materials import Textures
 from game.pigments import paint
 from game.rasteriser import rasterise_depth
@@ -172,7 +172,7 @@ class Renderer:
         buffers.draw(assembly, scene.camera)
         lights = self._lights(assembly, scene)
         up = rotation(float(character.pose[0]), float(character.pose[1]))[:, 1]
-        pigments = paint(style, scene, self.styles.palettes, self._eyes, up, self._mouth_line)
+        pigments = paint(style, scene, self.styles.palettes, self._eyes, up, self._mouth_line, self._mouth_light(face))
         textures = Textures(*self._skin, self._brows[style["brow"]], self._beards[style["beard"]], self._scalps[style["hair"]])
         size = self.size
         eye_point = np.asarray(scene.camera.position, np.float32)
@@ -189,6 +189,13 @@ class Renderer:
             self._draw_lenses(assembly, scene, lights, eye_point, image)
         landmarks = scene.camera.project(self.rig.landmarks(turned))[:, :2]
         return Rendering(image, labels, depth, np.ascontiguousarray(landmarks), scene.camera)
+
+    def _mouth_light(self, face: Array) -> float:
+        """Share of the light on the front teeth of a face (V, 3) that comes in between its lips: little where they are shut, all
+        where they are 3.5 mm apart."""
+        rims = self.rig.apertures
+        gap = rims.gaps(face)[rims.group == GROUPS.index("mouth")].max()
+        return float(smoothstep(np.float32(0.005), np.float32(0.035), gap))
 
     def _assembly(self, hair: int, glasses: int) -> Assembly:
         key = (hair, glasses)

@@ -120,7 +120,7 @@ def _shade_single(kind, packed, a, b, c, u, v, w, below, lid_shadow, lights, pai
         r, g, b_ = shade_mouth(packed, a, b, c, u, v, w, normal, view, lit, lights, kind == M_TONGUE)
         label = labels.MOUTH_INTERIOR
     else:
-        r, g, b_ = shade_tooth(packed, a, b, c, u, v, w, normal, view, lit, lights, kind == M_TOOTH_UPPER)
+        r, g, b_ = shade_tooth(packed, a, b, c, u, v, w, normal, view, lit, lights, paint, kind == M_TOOTH_UPPER)
         label = labels.TEETH
     return r, g, b_, label
 

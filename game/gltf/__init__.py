@@ -38,7 +38,7 @@ def to_glb(character: Character, *, arkit: bool = False) -> bytes:
     """A character as the bytes of a ``.glb`` file; with ``arkit`` the morph targets are the 52 ARKit shapes."""
     rig, styles, style = Rig.load(), Styles.load(), character.style
     nowhere, up = np.zeros(3, np.float32), np.array([0, 1, 0], np.float32)  # eyeballs have pictures of their own
-    colours = paint(style, Scene.studio(), styles.palettes, (nowhere, nowhere), up, mouth_line=0.0)
+    colours = paint(style, Scene.studio(), styles.palettes, (nowhere, nowhere), up, mouth_line=0.0, mouth_light=1.0)
     pictures = Textures(
         styles.detail, styles.freckles, styles.lips,
         styles.brow[style["brow"]], styles.beard[style["beard"]], styles.scalp[style["hair"]],

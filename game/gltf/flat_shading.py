@@ -110,7 +110,7 @@ def _shade_points(triangle, weights, packed, triangles, material, lights, paint,
         elif kind in (M_TONGUE, M_MOUTH):
             r, g, b_ = shade_mouth(packed, a, b, c, u, v, w, normal, normal, off, lights, kind == M_TONGUE)
         else:
-            r, g, b_ = shade_tooth(packed, a, b, c, u, v, w, normal, normal, off, lights, kind == M_TOOTH_UPPER)
+            r, g, b_ = shade_tooth(packed, a, b, c, u, v, w, normal, normal, off, lights, paint, kind == M_TOOTH_UPPER)
         out[point, 0], out[point, 1], out[point, 2] = r, g, b_
     shade_skins(values, count, lights, paint, eye_point)
     _flush(values, pending, count, out)

@@ -131,6 +131,15 @@ def test_closed_eyes_and_open_mouths_show_in_the_labels(renderer: Renderer, stud
     assert share(studio, *inside) < 0.001 < 0.004 < share(shouting, *inside)
 
 
+def test_a_smile_shows_white_teeth_and_shut_lips_none(renderer: Renderer, studio: Rendering) -> None:
+    smiling = renderer.render(character(expression={"smile": 0.9, "mouth_open": 0.3, "upper_lip_raise": 0.3}), Scene.studio(SIZE))
+    teeth, skin = (smiling.image[smiling.labels == k].astype(float).mean(1) for k in (labels.TEETH, labels.SKIN))
+    assert len(teeth) > 45
+    assert np.median(teeth) > 0.8 * np.median(skin)
+    between = studio.image[studio.labels == labels.TEETH].astype(float)
+    assert not len(between) or between.max() < 0.6 * np.median(skin)
+
+
 def test_the_mirrored_character_has_the_mirrored_labels(renderer: Renderer) -> None:
     rng = np.random.default_rng(2)
     person = Character(
