@@ -85,7 +85,6 @@ class Options(Sources, LoopOptions):
     imitator: Path | None = None  # checkpoint of train.imitator, D (none: without F2)
     segmenter: Path | None = None  # checkpoint of train.segmenter (none: without the loss of parts)
     regressor: Path | None = None  # checkpoint of train.regressor, with whose trunk a preset that has it begins
-    start_from: Path | None = None  # checkpoint of train.encoder to begin with
     measured: int = 400  # held-out renders that an evaluation measures
     preset: str = "cpu"  # size of the network: tiny, cpu, gpu
     batch_renders: int = 16  # per process
@@ -118,9 +117,6 @@ class EncoderTask(Task):
             self.network.identity_basis.copy_(torch.from_numpy(space.basis))
         if options.regressor and not resumed:
             self._begin_with_trunk(options.regressor)
-        if options.start_from and not resumed:
-            checkpoint.take_over(self.network, checkpoint.load(options.start_from)["average"])
-            log.info("begins as %s", options.start_from)
         self.imitator = options.imitator and imitator_network.rebuild(checkpoint.load(options.imitator)).requires_grad_(False)
         self.segmenter = options.segmenter and bisenet.rebuild(checkpoint.load(options.segmenter)).requires_grad_(False)
         self.metric = surface_metric(self.faces.renders.arrays["identity"])

@@ -47,6 +47,7 @@ class LoopOptions:
     out: Path  # checkpoints, TensorBoard logs and run.json; training resumes from what is there
     minutes: float = 0.0  # time budget, resumed time included; shapes the schedule (0: use --steps)
     steps: int = 0  # number of steps, when there is no time budget
+    start_from: Path | None = None  # checkpoint of another run of the same command, to begin with its weights
     stop_after: int = 0  # stop this invocation after so many steps, to be resumed (0: do not)
     learning_rate: float = 1e-3  # at the top of the schedule
     weight_decay: float = 0.02  # on matrices and kernels only
@@ -101,6 +102,10 @@ class Task(ABC):
         """What takes the steps, on the groups of :func:`parameter_groups`; the loop moves its learning rates."""
         return torch.optim.AdamW(groups, learning_rate)
 
+    def begin_as(self, state: dict[str, Any]) -> list[str]:
+        """Take over the weights of another run's checkpoint. Returns the names of what is not in there and stays as it is."""
+        return checkpoint.take_over(self.network, state["average"])
+
     def to(self, device: torch.device) -> None:
         """Move what is not the network: frozen networks, tables."""
         return
@@ -152,6 +157,9 @@ class Loop:
         if state is not None:
             network.load_state_dict(state["network"])
             self.task.load_state(state)
+        elif options.start_from is not None:
+            own = self.task.begin_as(checkpoint.load(options.start_from))
+            log.info("begins as %s, but for: %s", options.start_from, ", ".join(own) or "nothing")
         optimiser = self.task.optimiser(parameter_groups(network, options.weight_decay), options.learning_rate)
         self.module, self.optimiser = self.fabric.setup(network, optimiser)
         self.task.to(self.fabric.device)

@@ -136,6 +136,11 @@ class RecogniserTask(Task):
         sizes = (self.options.batch_photos, self.options.batch_renders)
         return IdentityBatches(self.photos, self.renders, sizes, self.options.blended, self.options.seed, rank, world)
 
+    def begin_as(self, state: dict[str, Any]) -> list[str]:
+        """Its people and characters are others."""
+        kept = ("recogniser.", "to_teacher.")
+        return checkpoint.take_over(self.network, {k: v for k, v in state["average"].items() if k.startswith(kept)})
+
     def to(self, device: torch.device) -> None:
         self.teacher.to(device)
         self.middles = torch.stack([self.teacher.middle(kind.shards) for kind in (self.photos, self.renders)])

@@ -58,7 +58,6 @@ class Options(LoopOptions):
     encoder: Path | None = None  # checkpoint of train.encoder: styles of the rebuilt photos
     critic: Literal["recogniser", "teacher"] = "recogniser"  # compares photos and rebuilt faces: F_reg, or dlib's ResNet
     teacher: Path | None = None  # dlib's .dat file of weights (none: that of the installed face_recognition_models)
-    start_from: Path | None = None  # checkpoint of train.regressor to begin with
     photo_shards: str = "lfw-train-*.tar"  # which shards of --photos to train on
     hold_out: int = 1  # this many last render shards are kept for measuring
     measured: int = 400  # held-out renders that an evaluation measures
@@ -97,8 +96,8 @@ class RegressorTask(Task):
         self.supervision: SelfSupervision | None = None
         if options.imitator is not None and options.encoder is not None:
             self.supervision = self._supervision(options.imitator, options.encoder)
-        if not resumed:
-            self._begin()
+        if not resumed and options.start_from is None:
+            self.geometry.fit(self.network, Rig.load(), self.renders, self.photos)
         self.rig = LandmarkRig(Rig.load())
 
     def _supervision(self, imitator: Path, encoder: Path) -> SelfSupervision:
@@ -107,16 +106,12 @@ class RegressorTask(Task):
             return SelfSupervision(*fixed, TEACHER_EMBEDDING, recogniser.Teacher(load_teacher(self.options.teacher)))
         return SelfSupervision(*fixed, EMBEDDING)
 
-    def _begin(self) -> None:
-        """Fit what is fitted to the data, or take it and all weights from another run. The fixed networks are those given."""
-        if self.options.start_from is None:
-            self.geometry.fit(self.network, Rig.load(), self.renders, self.photos)
-            return
-        state = checkpoint.load(self.options.start_from)
+    def begin_as(self, state: dict[str, Any]) -> list[str]:
+        """What was fitted to data is the other run's, too. The fixed networks are those given."""
         fixed = ("segmenter.", "recogniser.")
         own = checkpoint.take_over(self.network, {k: v for k, v in state["average"].items() if not k.startswith(fixed)})
         self.geometry.load_state_dict(state["geometry"])
-        log.info("begins as %s, but for %s", self.options.start_from, ", ".join(n for n in own if not n.startswith(fixed)))
+        return [name for name in own if not name.startswith(fixed)]
 
     def batches(self, rank: int, world: int) -> Batches:
         size = BatchSize(self.options.batch_renders, self.options.batch_photos)

@@ -25,7 +25,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sdk.contract import CROP_SIZE
-from train import checkpoint
 from train.bisenet import Segmentation, Segmenter, build, describe, enlarge
 from train.data import BatchSize, spaced, to_float
 from train.face_parts import PARTS, picture
@@ -58,7 +57,6 @@ class Options(LoopOptions):
     photos: str | None = None  # folder or URL of aligned photo shards, without labels (none: train on renders only)
     photo_shards: str = "lfw-train-*.tar"  # which shards of --photos to train on
     photos_labelled: Path | None = None  # shard of photos with painted parts, to measure on
-    start_from: Path | None = None  # checkpoint of train.segmenter to begin with
     hold_out: int = 1  # this many last render shards are kept for measuring
     evaluate_on: int = 300  # so many held-out renders are measured on
     preset: str = "cpu"  # size of the network: tiny, cpu, gpu
@@ -89,9 +87,6 @@ class SegmenterTask(Task):
         self.network = build(options.preset)
         frequencies = part_frequencies(self.renders)
         self.network.expect(frequencies)
-        if options.start_from:
-            own = checkpoint.take_over(self.network, checkpoint.load(options.start_from)["average"])
-            log.info("begins as %s, but for: %s", options.start_from, ", ".join(own) or "nothing")
         self.weights = part_weights(frequencies, options.rarity)
 
     def batches(self, rank: int, world: int) -> SegmenterBatches:

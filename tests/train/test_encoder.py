@@ -199,10 +199,10 @@ def test_it_resumes_as_if_it_had_never_stopped_and_is_calibrated(options: Option
     assert (network.temperature != 1).any()
 
 
-def test_it_begins_as_another_run_ended(options: Options) -> None:
+def test_it_begins_as_another_run_ended(options: Options, tmp_path: Path) -> None:
     first = checkpoint.load(encoder.train(options))["average"]
-    task = encoder.EncoderTask(replace(options, start_from=options.out / checkpoint.LAST))
-    for name, value in task.network.state_dict().items():
+    second = encoder.training(replace(options, out=tmp_path / "second", start_from=options.out / checkpoint.LAST))
+    for name, value in second.task.network.state_dict().items():
         assert torch.equal(value, first[name]), name
 
 

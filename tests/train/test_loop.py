@@ -48,6 +48,21 @@ def test_two_processes_learn_what_one_does_from_twice_the_batches(tmp_path: Path
     assert json.loads((tmp_path / "two/run.json").read_text())[0]["machine"]["processes"] == 2
 
 
+def test_a_run_begins_with_what_another_made_and_goes_on_with_its_own(options: LoopOptions, tmp_path: Path) -> None:
+    Loop(options, lambda resumed: LineTask()).run()
+    made = checkpoint.load(options.out / checkpoint.LAST)["average"]
+    second = replace(options, out=tmp_path / "second", start_from=options.out / checkpoint.LAST)
+    loop = Loop(second, lambda resumed: LineTask())
+    assert loop.step == 0
+    for values in (loop.task.network.state_dict(), loop.average.values):
+        for name, value in made.items():
+            torch.testing.assert_close(values[name], value, rtol=0, atol=0)
+    loop.run()
+    resumed = Loop(second, lambda resumed: LineTask()).task.network.state_dict()
+    assert all(torch.equal(value, resumed[name]) for name, value in weights(second.out).items())
+    assert not torch.equal(resumed["weight"], made["weight"])
+
+
 def test_a_killed_run_goes_on_with_the_same_losses(options: LoopOptions, tmp_path: Path) -> None:
     whole = Loop(replace(options, out=tmp_path / "whole"), lambda resumed: LineTask())
     whole.run()

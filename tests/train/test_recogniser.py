@@ -138,6 +138,15 @@ def test_resumes_with_identical_weights_and_gives_the_recogniser(options: recogn
     assert not any(parameter.requires_grad for parameter in network.parameters())
 
 
+def test_another_run_has_other_people(options: recogniser.Options, tmp_path: Path) -> None:
+    first = checkpoint.load(recogniser.train(options))["average"]
+    less = replace(options, out=tmp_path / "second", start_from=options.out / checkpoint.LAST, hold_out_people=0.6)
+    network = recogniser.training(less).task.network
+    assert len(network.people) < len(first["people"])
+    for name, value in network.recogniser.state_dict().items():
+        assert torch.equal(value, first[f"recogniser.{name}"]), name
+
+
 def test_verification_tells_one_from_two() -> None:
     rng = np.random.default_rng(0)
     identity = np.repeat(np.arange(50), 4)

@@ -345,13 +345,6 @@ def test_resumes_with_identical_weights(options: segmenter.Options, tmp_path: Pa
         rebuild({"description": {"preset": {}}})
 
 
-def test_it_begins_as_another_run_ended(options: segmenter.Options) -> None:
-    path = segmenter.train(replace(options, steps=2))
-    task = segmenter.SegmenterTask(replace(options, start_from=path))
-    for name, value in checkpoint.load(path)["average"].items():
-        assert torch.equal(task.network.state_dict()[name], value), name
-
-
 def test_measures_renders(options: segmenter.Options) -> None:
     task = segmenter.SegmenterTask(replace(options, photos=None))
     task.network.eval()
