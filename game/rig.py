@@ -209,6 +209,11 @@ def _vector(values: npt.ArrayLike, size: int, name: str) -> FloatArray:
     return vector
 
 
+def is_of(part: npt.NDArray[np.uint8], *names: str) -> npt.NDArray[np.bool_]:
+    """Which of some triangles or vertices, given their parts, belong to one of the parts of these names."""
+    return np.isin(part, [PARTS.index(name) for name in names])
+
+
 def _vertex_part(triangles: IntArray, part: npt.NDArray[np.uint8], count: int) -> npt.NDArray[np.uint8]:
     vertex_part = np.zeros(count, np.uint8)
     vertex_part[triangles.ravel()] = np.repeat(part, 3)

@@ -189,7 +189,7 @@ class EncoderTask(Task):
         return encoder_network.describe(self.network)
 
     def fingerprint(self) -> dict[str, Any]:
-        return {**self.faces.fingerprint()}
+        return self.faces.fingerprint()
 
     def evaluate(self) -> dict[str, float]:
         """On held-out renders and people: share of right answers, mean over slots, and identity as a share of the base face's

@@ -93,7 +93,7 @@ class Faces:
         photos_of = [(photos.part(some), labels.part(some)) for some in (learnt, told)]
         return cls(renders.part(~last), renders.part(last), *photos_of[0], *photos_of[1])
 
-    def fingerprint(self) -> dict[str, int]:
+    def fingerprint(self) -> dict[str, Any]:
         """How many there are of each kind."""
         return {
             "renders": len(self.renders),

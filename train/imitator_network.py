@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from game.rig import PARTS, Rig
+from game.rig import PARTS, Rig, is_of
 from game.styles import Styles, texture_coordinates
 from sdk.contract import CROP_SIZE
 from sdk.schema import REFERENCE, Schema
@@ -293,7 +293,7 @@ def vertex_normals(rig: Rig) -> npt.NDArray[np.float32]:
 def part_features(rig: Rig) -> npt.NDArray[np.float32]:
     """(V, 13) what each vertex is: masks of the skin, parts that are not skin, and its place on the base face in dm."""
     masks = [rig.masks[name] for name in ("lips", "nose", "ears", "neck", "mouth_interior", "eyelids")]
-    parts = [np.isin(rig.vertex_part, [PARTS.index(name) for name in names]) for names in _OTHER_PARTS]
+    parts = [is_of(rig.vertex_part, *names) for names in _OTHER_PARTS]
     place = (rig.base - rig.landmarks(rig.base)[4]).T  # from the tip of the nose
     return np.stack([*masks, *parts, *place], 1).astype(np.float32)
 

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from game.baking.anatomy import Anatomy, FloatArray
-from game.rig import PARTS
+from game.rig import PARTS, is_of
 
 # Two neighbouring vertices of the template on each rim, from which the edge loop is followed (dm).
 _EYE_SEED = ((0.3110, 7.3315, 1.4107), (0.3490, 7.3300, 1.4080))
@@ -48,7 +48,7 @@ def bake_apertures(anatomy: Anatomy, base: FloatArray, mirror: npt.NDArray[np.in
     quads = np.concatenate([anatomy.triangles[:half], anatomy.triangles[half:, 2:]], 1)
     eye = edge_loop(quads, *(_nearest(anatomy.template, point) for point in _EYE_SEED))
     mouth = edge_loop(quads, *(_nearest(anatomy.template, point) for point in _MOUTH_SEED))
-    movable = np.isin(anatomy.vertex_part, [PARTS.index("skin"), PARTS.index("lashes")])
+    movable = is_of(anatomy.vertex_part, "skin", "lashes")
     groups = []
     for number, loop, reach, upper_share in (
         (0, eye, _EYE_REACH, 1.0),
@@ -87,7 +87,7 @@ def _lids(anatomy: Anatomy, base: FloatArray) -> tuple[npt.NDArray, npt.NDArray,
     """Eyeball vertices (2, E), the lid vertices (L,) in front of them, the eyeball (L,) each covers and the clearance
     (L,) to keep, dm."""
     part = anatomy.vertex_part
-    movable = np.isin(part, [PARTS.index("skin"), PARTS.index("lashes")])
+    movable = is_of(part, "skin", "lashes")
     balls, lids, owners, clearances = [], [], [], []
     for number, name in enumerate(("eye_left", "eye_right")):
         ball = np.flatnonzero(part == PARTS.index(name))

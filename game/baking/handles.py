@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from game.baking.anatomy import FloatArray
-from game.rig import PARTS
+from game.rig import PARTS, is_of
 from sdk.schema import AXES, HANDLES
 
 MIRROR = np.diag([-1.0, 1.0, 1.0])
@@ -130,8 +130,8 @@ def _weights(
         weights = np.clip(1.4 * weights, 0, 1) * np.clip((abs(vertices[:, 0]) - 0.66) / 0.10, 0, 1)
     if name == "eye":
         weights = np.clip(1.35 * weights, 0, 1)
-    eyes = np.isin(vertex_part, [PARTS.index("eye_left"), PARTS.index("eye_right")])
-    teeth = np.isin(vertex_part, [PARTS.index(part) for part in ("teeth_upper", "teeth_lower", "tongue")])
+    eyes = is_of(vertex_part, "eye_left", "eye_right")
+    teeth = is_of(vertex_part, "teeth_upper", "teeth_lower", "tongue")
     weights[eyes] = 0
     weights[teeth] = TEETH_FOLLOW_MOUTH if name == "mouth" else 0
     weights[weights < _NEGLIGIBLE] = 0

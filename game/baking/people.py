@@ -8,7 +8,7 @@ import numpy.typing as npt
 from game.baking.anatomy import Anatomy, FloatArray
 from game.baking.expressions import resting_offset
 from game.baking.symmetry import symmetrised
-from game.rig import PARTS
+from game.rig import PARTS, is_of
 
 # Parts in the middle of the face, whose "out" targets push them to one side.
 _MIDDLE = ("head", "nose", "mouth")
@@ -18,7 +18,7 @@ def normalised_people(anatomy: Anatomy, offsets: FloatArray) -> FloatArray:
     """(N, V, 3) offsets from the template after moving each person's eyes to the template's and scaling most of the way
     to its eye-to-crown height: after alignment head size is unobservable, but its share in the proportions is kept."""
     template = anatomy.template
-    eyes = np.isin(anatomy.vertex_part, [PARTS.index("eye_left"), PARTS.index("eye_right")])
+    eyes = is_of(anatomy.vertex_part, "eye_left", "eye_right")
     crown = int(template[:, 1].argmax())
     centre = template[eyes].mean(0)
     height = np.linalg.norm(template[crown] - centre)

@@ -18,7 +18,7 @@ from game.baking.people import base_face, contracted_lashes, normalised_people, 
 from game.baking.projection import Projection, project
 from game.baking.ranges import slider_ranges, visual_weights
 from game.baking.symmetry import mirror_map, mirrored_field, mirrored_names
-from game.rig import PARTS
+from game.rig import PARTS, is_of
 from sdk import arkit
 
 Arrays = dict[str, npt.NDArray]
@@ -62,7 +62,7 @@ def bake_rig(extraction: Path | None = None) -> Arrays:
 
 def _lowered_teeth(anatomy: Anatomy, base: FloatArray) -> FloatArray:
     """(V, 3) the base face with its teeth where a smile shows them. Sliders are made of the face before: teeth only follow."""
-    teeth = np.isin(anatomy.vertex_part, [PARTS.index(part) for part in ("teeth_upper", "teeth_lower")])
+    teeth = is_of(anatomy.vertex_part, "teeth_upper", "teeth_lower")
     return base - np.where(teeth[:, None], np.float32([0, _TEETH_LOWERED, 0]), np.float32(0))
 
 
@@ -70,7 +70,7 @@ def _occlusion(anatomy: Anatomy, base: FloatArray, actions: FloatArray) -> Float
     """(V,) ambient occlusion. Teeth and tongue are only seen when the mouth is open, so they get the light of an open
     mouth."""
     occlusion = ambient_occlusion(base, anatomy.triangles)
-    inside = np.isin(anatomy.vertex_part, [PARTS.index(part) for part in ("teeth_upper", "teeth_lower", "tongue")])
+    inside = is_of(anatomy.vertex_part, "teeth_upper", "teeth_lower", "tongue")
     opened = base + np.tensordot(action_weights(OPEN_MOUTH, anatomy), actions, axes=1)
     occlusion[inside] = ambient_occlusion(opened, anatomy.triangles)[inside]
     return occlusion
@@ -112,7 +112,7 @@ def visible_face(anatomy: Anatomy, masks: dict[str, FloatArray]) -> npt.NDArray[
     part = anatomy.vertex_part
     skin = (part == PARTS.index("skin")) & (anatomy.template[:, 1] > 6.1)
     skin &= (masks["mouth_interior"] < 0.5) & (masks["neck"] < 0.5)
-    return skin | np.isin(part, [PARTS.index("eye_left"), PARTS.index("eye_right")])
+    return skin | is_of(part, "eye_left", "eye_right")
 
 
 def _anatomy(extraction: Path | None) -> Anatomy:

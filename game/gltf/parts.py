@@ -15,7 +15,7 @@ from game.gltf.document import MaterialShelf
 from game.gltf.geometry import Shapes, Surface
 from game.gltf.texels import Atlas
 from game.materials import NORMAL, Paint, Textures
-from game.rig import PARTS, Rig
+from game.rig import PARTS, Rig, is_of
 from game.style_parts import HairStyle
 
 Array = NDArray[np.float32]
@@ -42,7 +42,7 @@ class FaceParts:
         return [self._skin(), self._eyes(), self._mouth(), self._lashes()]
 
     def _chosen(self, parts: tuple[str, ...]) -> NDArray[np.bool_]:
-        return np.isin(self._rig.part, [PARTS.index(part) for part in parts])
+        return is_of(self._rig.part, *parts)
 
     def _skin(self) -> dict[str, Any]:
         chosen = self._chosen(("skin",))
