@@ -15,9 +15,9 @@ its mirror image. A temperature per slot, found on held-out people, makes the pr
 its trunk it tells the parts of the face (:mod:`train.bisenet` teaches it on every photo, labelled or not): the heads are told
 what colour, how rough and how large each is. Styles are a matter of which pixels are hair; from nothing but labels of whole
 faces that takes a network far longer to find out. They are told the colours at the alignment's landmarks too, and between the
-lids: how fair skin is shows beside the white of the eye. At brows, eyes and mouth it looks closely (:mod:`train.close_looks`).
-f_1 is a linear map in two steps, by way of the principal coefficients of what sliders move
-(:class:`train.geometry.IdentitySpace`), in which errors of all directions are as steep."""
+lids: how fair skin is shows beside the white of the eye, and irises are a few pixels wide. f_1 is a linear map in two steps, by
+way of the principal coefficients of what sliders move (:class:`train.geometry.IdentitySpace`), in which errors of all
+directions are as steep."""
 
 from __future__ import annotations
 
@@ -31,7 +31,6 @@ from torch.nn import functional
 from game.rig import Rig
 from sdk.contract import LANDMARKS
 from sdk.schema import REFERENCE, Schema
-from train.close_looks import DARKEST, LOOKS, TOLD, CloseLooks
 from train.face_parts import PARTS
 from train.geometry import mirrored_landmarks
 from train.layers import Residual, convolution, dense, mirrored, mirrored_points, sides
@@ -79,6 +78,8 @@ UPPER_LIDS = (246, 161, 160, 159, 158, 157, 173, 398, 384, 385, 386, 387, 388, 4
 LOWER_LIDS = (7, 163, 144, 145, 153, 154, 155, 382, 381, 380, 374, 373, 390, 249)
 BETWEEN_LIDS = (0.25, 0.5, 0.75)
 """And points so far from upper lids (FaceMesh's numbers) to lower ones."""
+DARKEST = 0.02
+"""Added to colours in [0, 1] before their logarithm is taken, in which light adds and does not multiply."""
 COLOURS = (160, 64)
 """Numbers that colours are turned into; the last are what the heads get."""
 
@@ -145,9 +146,8 @@ class Encoder(nn.Module):
         self.measures = dense(PART_MEASURES * len(PARTS), MEASURED)
         read = 3 * len(colour_points(torch.zeros(1, LANDMARKS, 2))[0])
         self.colours = nn.Sequential(*dense(read, COLOURS[0]), *dense(*COLOURS))
-        self.looks = CloseLooks()
         self.dropout = nn.Dropout(preset.dropout)
-        known = preset.hidden + MEASURED + COLOURS[-1] + TOLD * len(LOOKS)
+        known = preset.hidden + MEASURED + COLOURS[-1]
         self.continuous = nn.Linear(known, preset.identity_codes)
         self.discrete = nn.Linear(known, sum(self.options))
         self.visible = nn.Linear(known, len(schema.style))
@@ -168,8 +168,7 @@ class Encoder(nn.Module):
         with torch.autocast(crop.device.type, enabled=False):
             measured = self.measures(measure(crop.float(), parts.float().softmax(1)))
             colours = self.colours((read_at(crop.float(), colour_points(mesh.float())) + DARKEST).log())
-            looks = self.looks(crop.float(), mesh.float(), self.mirror_images)
-            x = self.dropout(torch.cat([self.features(x.float()), measured, colours, looks], 1))
+            x = self.dropout(torch.cat([self.features(x.float()), measured, colours], 1))
             logits = self.discrete(x).split(self.options, 1)
             styles = {
                 slot.name: values / self.temperature[k]
