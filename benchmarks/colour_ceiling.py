@@ -24,8 +24,9 @@ from tqdm import tqdm
 
 from benchmarks import report
 from benchmarks.accuracy_styles import palette_distances, palette_step
+from train.close_looks import DARKEST
 from train.data import RenderShards
-from train.encoder_network import DARKEST, colour_points
+from train.encoder_network import colour_points
 from train.networks import read_at
 
 Array = npt.NDArray[Any]

@@ -96,6 +96,8 @@ def mixed_encoder(network: Encoder) -> nn.Module:
     _fold_batch_norms(mixed)
     mixed.trunk = FromHalf(mixed.trunk)
     mixed.features, mixed.colours = InHalf(mixed.features), InHalf(mixed.colours)  # type: ignore[assignment]
+    for close in mixed.looks.each:
+        close.layers, close.told = InHalf(close.layers), InHalf(close.told)
     for part in (mixed.parts, mixed.residuals):
         part.half()  # they read the trunk's grids, which are in half already
     return EncoderGraph(mixed).eval()

@@ -15,9 +15,9 @@ its mirror image. A temperature per slot, found on held-out people, makes the pr
 its trunk it tells the parts of the face (:mod:`train.bisenet` teaches it on every photo, labelled or not): the heads are told
 what colour, how rough and how large each is. Styles are a matter of which pixels are hair; from nothing but labels of whole
 faces that takes a network far longer to find out. They are told the colours at the alignment's landmarks too, and between the
-lids: how fair skin is shows beside the white of the eye, and irises are a few pixels wide. f_1 is a linear map in two steps, by
-way of the principal coefficients of what sliders move (:class:`train.geometry.IdentitySpace`), in which errors of all
-directions are as steep."""
+lids: how fair skin is shows beside the white of the eye. At brows, eyes and mouth it looks closely (:mod:`train.close_looks`).
+f_1 is a linear map in two steps, by way of the principal coefficients of what sliders move
+(:class:`train.geometry.IdentitySpace`), in which errors of all directions are as steep."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ from torch.nn import functional
 from game.rig import Rig
 from sdk.contract import LANDMARKS
 from sdk.schema import REFERENCE, Schema
+from train.close_looks import DARKEST, LOOKS, TOLD, CloseLooks
 from train.face_parts import PARTS
 from train.geometry import mirrored_landmarks
 from train.layers import Residual, convolution, dense, mirrored, mirrored_points, sides
@@ -78,21 +79,29 @@ UPPER_LIDS = (246, 161, 160, 159, 158, 157, 173, 398, 384, 385, 386, 387, 388, 4
 LOWER_LIDS = (7, 163, 144, 145, 153, 154, 155, 382, 381, 380, 374, 373, 390, 249)
 BETWEEN_LIDS = (0.25, 0.5, 0.75)
 """And points so far from upper lids (FaceMesh's numbers) to lower ones."""
-DARKEST = 0.02
-"""Added to colours in [0, 1] before their logarithm is taken, in which light adds and does not multiply."""
 COLOURS = (160, 64)
 """Numbers that colours are turned into; the last are what the heads get."""
+
+
+class Sight(NamedTuple):
+    """All that E's answers about B crops are made of: ``deep`` (B, S), the last features, ``measured`` (B, parts *
+    PART_MEASURES), and logarithms of ``colours`` (B, 3 points) and of those of ``cut_outs`` (B, N; :mod:`train.close_looks`)."""
+
+    deep: Tensor
+    measured: Tensor
+    colours: Tensor
+    cut_outs: Tensor
 
 
 class Encoded(NamedTuple):
     """What E says about B crops. identity: (B, 244) sliders, meant for [-1, 1], not clipped. styles: logits (B, n) per slot,
     divided by the slot's temperature. visible: (B, slots) logits. parts: (B, parts, C, C) logits of
-    the face's parts in C x C cells."""
+    the face's parts in C x C cells, of one look at pictures."""
 
     identity: Tensor
     styles: dict[str, Tensor]
     visible: Tensor
-    parts: Tensor
+    parts: Tensor | None = None
 
     @property
     def options(self) -> Tensor:
@@ -146,8 +155,9 @@ class Encoder(nn.Module):
         self.measures = dense(PART_MEASURES * len(PARTS), MEASURED)
         read = 3 * len(colour_points(torch.zeros(1, LANDMARKS, 2))[0])
         self.colours = nn.Sequential(*dense(read, COLOURS[0]), *dense(*COLOURS))
+        self.looks = CloseLooks()
         self.dropout = nn.Dropout(preset.dropout)
-        known = preset.hidden + MEASURED + COLOURS[-1]
+        known = preset.hidden + MEASURED + COLOURS[-1] + TOLD * len(LOOKS)
         self.continuous = nn.Linear(known, preset.identity_codes)
         self.discrete = nn.Linear(known, sum(self.options))
         self.visible = nn.Linear(known, len(schema.style))
@@ -160,15 +170,34 @@ class Encoder(nn.Module):
         self.register_buffer("identity_mean", torch.zeros(len(schema.identity)))
         self.register_buffer("identity_basis", torch.zeros(preset.identity_codes, len(schema.identity)))
 
+    @property
+    def eyes(self) -> list[nn.Module]:
+        """What :meth:`sight` looks with; the rest, the last layers, :meth:`answer`."""
+        return [self.trunk, self.residuals, self.parts]
+
     def forward(self, crop: Tensor, mesh: Tensor) -> Encoded:
         """crop: (B, 3, 256, 256) float32 RGB in [0, 1]; mesh: (B, 468, 2) FaceMesh's landmarks, crop px."""
+        sight, parts = self.sight(crop, mesh)
+        return self.answer(sight, parts)
+
+    def sight(self, crop: Tensor, mesh: Tensor) -> tuple[Sight, Tensor]:
+        """What is seen on crops, from which :meth:`answer` speaks, and logits of the face's parts."""
         *_, middle, _, deep = self.trunk(crop)
         parts = self.parts(middle)
         x = self.residuals(deep).flatten(1)
         with torch.autocast(crop.device.type, enabled=False):
-            measured = self.measures(measure(crop.float(), parts.float().softmax(1)))
-            colours = self.colours((read_at(crop.float(), colour_points(mesh.float())) + DARKEST).log())
-            x = self.dropout(torch.cat([self.features(x.float()), measured, colours], 1))
+            crop, mesh = crop.float(), mesh.float()
+            colours = (read_at(crop, colour_points(mesh)) + DARKEST).log()
+            cut_outs = self.looks.cut(crop, mesh, self.mirror_images)
+            return Sight(x.float(), measure(crop, parts.float().softmax(1)), colours, cut_outs), parts
+
+    def answer(self, sight: Sight, parts: Tensor | None = None) -> Encoded:
+        """What is said about what was seen."""
+        with torch.autocast(sight.deep.device.type, enabled=False):
+            known = (
+                self.features(sight.deep), self.measures(sight.measured), self.colours(sight.colours), self.looks(sight.cut_outs),
+            )  # fmt: skip
+            x = self.dropout(torch.cat(known, 1))
             logits = self.discrete(x).split(self.options, 1)
             styles = {
                 slot.name: values / self.temperature[k]
@@ -182,7 +211,7 @@ class Encoder(nn.Module):
         parting is on is no style, so that errors that depend on the side are all that is lost."""
         said: Encoded = self(torch.cat([crop, mirrored(crop)]), torch.cat([mesh, mirrored_points(mesh, self.mirror_images)]))
         styles = {name: sides(values).mean(0) for name, values in said.styles.items()}
-        return Encoded(sides(said.identity)[0], styles, sides(said.visible).mean(0), sides(said.parts)[0])
+        return Encoded(sides(said.identity)[0], styles, sides(said.visible).mean(0))
 
     @torch.no_grad()
     def fold_temperatures(self) -> Encoder:
