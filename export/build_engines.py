@@ -165,7 +165,8 @@ def export(options: Options) -> dict[str, tuple[Any, Any]]:
         (options.model_repository / SCHEMA_FILE).write_text(schema.to_json(), encoding="utf-8")
     for name, (full, half) in found.items():
         log.info("%s: exporting ...", name)
-        save(compact_weights(export_graph(full, models[name])), options.folder(name) / MODEL_FILE)
+        kernels = name == "encoder"  # probabilities bear it; coordinates and sliders would move further
+        save(compact_weights(export_graph(full, models[name]), kernels), options.folder(name) / MODEL_FILE)
         save(without_conditions(export_graph(half, models[name])), options.folder(name) / FP16_FILE)
     return found
 

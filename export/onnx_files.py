@@ -74,9 +74,9 @@ def save(model: ModelProto, path: Path) -> None:
     onnx.save(model, path)
 
 
-def compact_weights(model: ModelProto) -> ModelProto:
+def compact_weights(model: ModelProto, kernels: bool = False) -> ModelProto:
     """A copy that stores in FP16 those FP32 weights that are large or that FP16 holds exactly, and the largest matrices in INT8,
-    with the way back to FP32 behind each, which ONNX Runtime takes once, at load time."""
+    with the way back to FP32 behind each, which ONNX Runtime takes once, at load time. `kernels`: the largest kernels, too."""
     copy = ModelProto()
     copy.CopyFrom(model)
     for graph, _ in _graphs(copy.graph, ""):
@@ -86,7 +86,7 @@ def compact_weights(model: ModelProto) -> ModelProto:
             full = numpy_helper.to_array(weight)
             if weight.data_type != TensorProto.FLOAT or full.size < SMALL:
                 continue
-            if full.ndim == 2 and full.size >= LARGEST:
+            if full.size >= LARGEST and (full.ndim == 2 or (kernels and full.ndim == 4)):
                 nodes_back, stored, scale, shape = _in_bytes(weight.name, full)
                 back += nodes_back
                 added += [scale, shape]
@@ -105,8 +105,9 @@ def compact_weights(model: ModelProto) -> ModelProto:
 
 
 def _in_bytes(name: str, full: NDArray[Any]) -> tuple[list[NodeProto], TensorProto, TensorProto, TensorProto]:
-    """A matrix in INT8, groups of neighbours in a row with a scale each in FP16: the nodes that restore it, what they read."""
-    rows, columns = full.shape
+    """A matrix or kernel in INT8, groups of neighbours in a row (what makes one output) with a scale each in FP16: the nodes that
+    restore it, what they read."""
+    rows, columns = len(full), full[0].size
     group = max(size for size in range(1, GROUP + 1) if columns % size == 0)
     values = full.reshape(rows, columns // group, group)
     scale = np.maximum(np.abs(values).max(2, keepdims=True) / 127, np.finfo(np.float16).tiny).astype(np.float16)
