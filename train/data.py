@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from train.fresh_renders import FreshRenders
+    from train.views import Views
 
 PHOTO_SCORE = 0.5
 """FaceMesh score under which an aligned picture is not trained on."""
@@ -255,11 +256,12 @@ class Batches(Dataset[dict[str, Tensor]]):
     Renders: ``identity`` (R, 244), ``expression``, ``pose`` (degrees), ``gaze``, ``style`` (R, slots), ``landmarks``
     (R, 468, 2). Photos: ``photo_landmarks`` (P, 468, 2) by FaceMesh, ``person`` (P,), ``mirrored`` (P,) bool,
     ``photo`` (P,) number of the photo and, where their styles were
-    measured, ``evidence`` (P, options of all slots side by side). Neighbours 2k and 2k + 1 of the photos are a pair.
+    measured, ``evidence`` (P, options of all slots side by side). Neighbours 2k and 2k + 1 of the photos are a pair. With kept
+    views (:mod:`train.views`) what a network's fixed part saw stands in place of ``crop`` and ``mesh``.
     """
 
-    UNCHANGED = 0.0
-    """Share of renders whose light and colours stay as they are: these are moved only."""
+    UNCHANGED, UNCHANGED_PHOTOS = 0.0, 0.0
+    """Shares of renders and photos whose light and colours stay as they are: these are moved only."""
 
     def __init__(
         self,
@@ -273,24 +275,26 @@ class Batches(Dataset[dict[str, Tensor]]):
         world: int = 1,
         change: bool = True,
         fresh: FreshRenders[RenderShards] | None = None,
+        views: Views | None = None,
     ) -> None:
-        """`fresh`: renders that take the places of some of `renders`."""
+        """`fresh`: renders that take the places of some of `renders`; `views`: of these renders and photos, instead of
+        pictures."""
         self.renders, self.photos, self.size, self.seed = renders, photos, size, seed
         self.landmark_mirror, self.evidence = landmark_mirror, evidence
-        self.rank, self.world, self.change, self.fresh = rank, world, change, fresh
+        self.rank, self.world, self.change, self.fresh, self.views = rank, world, change, fresh, views
         self.identity_signs, self.unit_mirror = identity_mirror_signs(), mirrored_units()
 
     def __getitem__(self, step: int) -> dict[str, Tensor]:
         turn = step * self.world + self.rank
         rng = np.random.default_rng((self.seed, turn))
         chosen = renders_of_turn(self.renders, self.fresh, self.seed, turn, self.size.renders)
-        renders = [self._render(shards, index, rng) for shards, index in chosen]
+        renders = [self.render(shards, index, rng) for shards, index in chosen]
         firsts = drawn(len(self.photos), self.seed, 2, turn, self.size.photos // 2)
         photos = [photo for first in firsts for photo in self._pair(int(first), rng)]
-        batch = {name: np.stack([row[name] for row in renders]) for name in renders[0]}
+        batch = stacked(renders)
         if photos:
-            batch |= {name: np.stack([row[name] for row in photos]) for name in photos[0]}
-        batch |= {name: np.stack([row[name] for row in renders + photos]) for name in ("crop", "mesh")}
+            seen = renders[0].keys() & photos[0].keys()
+            batch |= stacked(photos) | stacked([{name: row[name] for name in seen} for row in renders + photos])
         return {name: torch.from_numpy(values) for name, values in batch.items()}
 
     def _crop(
@@ -300,11 +304,15 @@ class Batches(Dataset[dict[str, Tensor]]):
         crop = shards.picture(index)
         if not self.change:
             return crop, landmarks
-        crop, matrix = augment(crop, rng, mirror, moved_only=shards is not self.photos and bool(rng.random() < self.UNCHANGED))
+        unchanged = self.UNCHANGED_PHOTOS if shards is self.photos else self.UNCHANGED
+        crop, matrix = augment(crop, rng, mirror, moved_only=bool(unchanged and rng.random() < unchanged))
         landmarks = landmarks @ matrix[:, :2].T + matrix[:, 2]
         return crop, (landmarks[..., self.landmark_mirror, :] if mirror else landmarks).astype(np.float32)
 
-    def _render(self, renders: RenderShards, index: int, rng: np.random.Generator) -> Arrays:
+    def render(self, renders: RenderShards, index: int, rng: np.random.Generator) -> Arrays:
+        """A render as it is seen in some turn, and what it shows."""
+        if self.views is not None:
+            return self.views.render(index)
         labels = {name: renders.arrays[name][index] for name in ("identity", "expression", "pose", "gaze", "style")}
         mirror, exact = self.change and rng.random() < 0.5, renders.arrays["landmarks"][index]
         crop, (landmarks, mesh) = self._crop(renders, index, np.stack([exact, renders.mesh(index)]), rng, mirror)
@@ -319,10 +327,13 @@ class Batches(Dataset[dict[str, Tensor]]):
         others = self.photos.others[first]
         mirror = bool(self.change and rng.random() < 0.5)
         if len(others) and rng.random() < 0.7:
-            return [self._photo(first, rng, mirror), self._photo(int(rng.choice(others)), rng, mirror)]
-        return [self._photo(first, rng, mirror), self._photo(first, rng, not mirror and self.change)]
+            return [self.photo(first, rng, mirror), self.photo(int(rng.choice(others)), rng, mirror)]
+        return [self.photo(first, rng, mirror), self.photo(first, rng, not mirror and self.change)]
 
-    def _photo(self, index: int, rng: np.random.Generator, mirror: bool) -> Arrays:
+    def photo(self, index: int, rng: np.random.Generator, mirror: bool) -> Arrays:
+        """A photo as it is seen in some turn, and what is known of it."""
+        if self.views is not None:
+            return self.views.photo(index, rng, mirror)
         crop, landmarks = self._crop(self.photos, index, self.photos.arrays["landmarks"][index], rng, mirror)
         row: Arrays = {
             "crop": crop,
@@ -358,6 +369,11 @@ def renders_of_turn(renders: S, fresh: FreshRenders[S] | None, seed: int, turn: 
         new = fresh(turn)
         places += [(new, k) for k in range(len(new))]
     return places
+
+
+def stacked(rows: list[Arrays]) -> Arrays:
+    """Rows of a batch, field by field."""
+    return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
 
 
 def drawn(count: int, seed: int, stream: int, turn: int, take: int) -> npt.NDArray[np.intp]:

@@ -41,15 +41,17 @@ from train import bisenet, checkpoint, encoder_network, imitator_network
 from train.calibrate import calibrate, right_answers, said_about
 from train.data import Batches, BatchSize, RenderShards, rows_of_pictures, spaced, to_float
 from train.encoder_data import EncoderBatches, Faces, Sources
-from train.encoder_network import Encoded, Encoder
+from train.encoder_network import Encoded, Encoder, Sight
 from train.face_files import UNKNOWN
 from train.fresh_renders import wanted
 from train.geometry import IdentitySpace, identity_metric, mirrored_landmarks
 from train.imitator_network import at_rest, one_hot
+from train.layers import still_norms
 from train.loop import Loop, LoopOptions, Task
 from train.photo_styles import photo_evidence
 from train.style_labels import HIDDEN
 from train.style_teacher import taught_styles
+from train.views import check_views, kept_views, sight_in
 
 log = logging.getLogger(__name__)
 
@@ -92,8 +94,13 @@ class Options(Sources, LoopOptions):
     backgrounds: tuple[str, ...] = ()  # tars or folders of photos, whose borders those stand before
     batch_photos: int = 20  # per process, even; half of them labelled ones
     decoded: int = 1  # faces of which F2 compares the pictures, per process
+    views: int = 0  # the last layers learn alone, from so many kept views of each picture (0: everything learns)
     learning_rate: float = 2e-3
     weights: Weights = field(default_factory=Weights)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_views(self)
 
 
 class EncoderTask(Task):
@@ -117,6 +124,9 @@ class EncoderTask(Task):
             self.network.identity_basis.copy_(torch.from_numpy(space.basis))
         if options.regressor and not resumed:
             self._begin_with_trunk(options.regressor)
+        if options.views:
+            for part in self.network.eyes:
+                part.requires_grad_(False)
         self.imitator = options.imitator and imitator_network.rebuild(checkpoint.load(options.imitator)).requires_grad_(False)
         self.segmenter = options.segmenter and bisenet.rebuild(checkpoint.load(options.segmenter)).requires_grad_(False)
         self.metric = surface_metric(self.faces.renders.arrays["identity"])
@@ -133,7 +143,20 @@ class EncoderTask(Task):
         size = BatchSize(self.options.batch_renders, self.options.batch_photos)
         mirror = mirrored_landmarks(Rig.load())
         arguments = (self.faces.renders, self.faces.photos, size, self.options.seed, mirror, self.evidence, rank, world)
-        return EncoderBatches(self.faces.labels, self.taught, *arguments, fresh=wanted(RenderShards, self.options))
+        batches = EncoderBatches(self.faces.labels, self.taught, *arguments, fresh=wanted(RenderShards, self.options))
+        if self.options.views:
+            batches.views = kept_views(batches, self._sight, self.network.eyes, self.options.views, self.options.out)
+        return batches
+
+    @torch.no_grad()
+    def _sight(self, crops: Tensor, mesh: Tensor) -> Sight:
+        """What the network sees, as it is served."""
+        device, training = self.metric.device, self.network.training
+        self.network.eval()
+        with self.autocast():
+            seen, _ = self.network.sight(crops.to(device), mesh.to(device))
+        self.network.train(training)
+        return seen
 
     def to(self, device: torch.device) -> None:
         self.metric = self.metric.to(device)
@@ -142,8 +165,8 @@ class EncoderTask(Task):
                 fixed.to(device)
 
     def losses(self, module: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        renders, crops = self.options.batch_renders, to_float(batch["crop"])
-        said: Encoded = module(crops, batch["mesh"])
+        renders, weights = self.options.batch_renders, self.options.weights
+        said = self._said(module, batch)
         of_renders = {name: values[:renders] for name, values in said.styles.items()}
         of_photos = {name: values[renders:] for name, values in said.styles.items()}
         told, identity = batch["photo_style"], torch.cat([batch["identity"], batch["photo_identity"]])
@@ -157,13 +180,22 @@ class EncoderTask(Task):
             "visible": visible_loss(said.visible, every),
             "rules": rule_loss(of_photos, batch["evidence"], told, self.looked_at),
             "agreement": agreement_loss(of_photos, told, self.looked_at),
-            "parts": self._parts_loss(said.parts[renders::2], crops[renders::2]),  # of each photo one view
         }
+        if said.parts is not None:
+            one_view = slice(renders, None, 2)  # of each photo
+            losses["parts"] = self._parts_loss(said.parts[one_view], to_float(batch["crop"][one_view]))
         if self.imitator is not None:
             losses["pixels"] = self._pixel_loss(said, identity, known, torch.cat([batch["style"], told]))
-        weights = self.options.weights
         loss = torch.stack([getattr(weights, name) * value for name, value in losses.items()]).sum()
         return {**losses, "loss": loss}
+
+    def _said(self, module: Any, batch: dict[str, Tensor]) -> Encoded:
+        """About pictures, or kept views."""
+        if not self.options.views:
+            return module(to_float(batch["crop"]), batch["mesh"])
+        module.mark_forward_method("answer")
+        still_norms(self.network)  # few pictures of two kinds say little of all
+        return module.answer(Sight(**sight_in(batch)))
 
     def _pixel_loss(self, said: Encoded, identity: Tensor, known: Tensor, style: Tensor) -> Tensor:
         """F2 of [0062] on some of the faces whose parameters are known: root mean square of the pixels, per face. A slot that

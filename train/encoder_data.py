@@ -120,10 +120,10 @@ class EncoderBatches(Batches):
         if len(self._labelled) and rng.random() < 0.5:
             first = int(rng.choice(self._labelled))
         mirror = bool(rng.random() < 0.5)
-        return [self._photo(first, rng, mirror), self._photo(first, rng, bool(rng.random() < 0.5))]
+        return [self.photo(first, rng, mirror), self.photo(first, rng, bool(rng.random() < 0.5))]
 
-    def _photo(self, index: int, rng: np.random.Generator, mirror: bool) -> Arrays:
-        row = super()._photo(index, rng, mirror)
+    def photo(self, index: int, rng: np.random.Generator, mirror: bool) -> Arrays:
+        row = super().photo(index, rng, mirror)
         identity = self.labels.identity[index] * (self.identity_signs if row["mirrored"] else 1)
         known = {"photo_style": self.labels.style[index], "taught": self.taught[index], "made": np.bool_(self.labels.made[index])}
         return {**row, **known, "photo_identity": identity.astype(np.float32)}

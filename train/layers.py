@@ -63,3 +63,10 @@ def sides(values: Tensor) -> Tensor:
 def dense(inputs: int, outputs: int) -> nn.Sequential:
     """Linear map, batch norm, ReLU."""
     return nn.Sequential(nn.Linear(inputs, outputs, bias=False), nn.BatchNorm1d(outputs), nn.ReLU(inplace=True))
+
+
+def still_norms(network: nn.Module) -> None:
+    """Batch norms keep the mean and variance that they have, while all else learns."""
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            module.eval()

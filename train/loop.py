@@ -188,10 +188,10 @@ class Loop:
             write_record(options, self.task.fingerprint(), self.fabric.world_size)
         report = Report(options, self.progress) if self.fabric.is_global_zero else None
         self.module.train()
-        started, saved = time.monotonic() - self.seconds, time.monotonic()
         left = options.stop_after or (2**31 if options.minutes else options.steps - self.step)
         last = self.step + left
         batches = iter(self._loader(left))
+        started, saved = time.monotonic() - self.seconds, time.monotonic()
         while self.step < last:
             self.seconds = self._agreed(time.monotonic() - started)
             if self.progress >= 1 or (options.patience and self.waited >= options.patience):
@@ -250,8 +250,10 @@ class Loop:
         """Batches from here on, made in processes beside the training."""
         options = self.options
         first = self.step * options.accumulate
+        with self.fabric.rank_zero_first():  # it may fill caches
+            batches = self.task.batches(self.fabric.global_rank, self.fabric.world_size)
         return DataLoader(
-            self.task.batches(self.fabric.global_rank, self.fabric.world_size),
+            batches,
             batch_size=None,
             sampler=range(first, first + steps * options.accumulate),
             num_workers=options.workers,

@@ -116,6 +116,16 @@ class Features(NamedTuple):
         return Features(tuple(torch.cat([grid, mirrored(grid)]) for grid in self.weighted), f_gb, identity)
 
 
+class Sight(NamedTuple):
+    """All that R's answers about B crops are made of: ``hidden`` (B, H), ``landmark_code`` and ``first_code`` (B, L) as in
+    :class:`Predictions`, and ``identity`` (B, 256): F_reg's embedding, where there is an F_reg."""
+
+    hidden: Tensor
+    landmark_code: Tensor
+    first_code: Tensor
+    identity: Tensor | None
+
+
 class Predictions(NamedTuple):
     """What the network says about B crops.
 
@@ -288,6 +298,12 @@ class FaceNet(nn.Module):
         self.sigma_head = nn.Linear(preset.hidden, sum(self.sizes[:3]))
         nn.init.constant_(self.sigma_head.bias, -1.0)
 
+    @property
+    def eyes(self) -> list[nn.Module]:
+        """What :meth:`sight` looks with: all but the last layers, of :meth:`answer`."""
+        last = (self.parameters_head, self.likeness, self.sigma_head)
+        return [part for part in self.children() if not any(part is one for one in last)]
+
     def train(self, mode: bool = True) -> FaceNet:
         """As of any module, but the fixed networks stay in evaluation mode."""
         super().train(mode)
@@ -316,16 +332,20 @@ class FaceNet(nn.Module):
 
     def regress(self, crop: Tensor, mesh: Tensor | None, features: Features) -> Predictions:
         """As :meth:`forward`, from what the fixed networks have found."""
+        return self.answer(self.sight(crop, mesh, features))
+
+    def sight(self, crop: Tensor, mesh: Tensor | None, features: Features) -> Sight:
+        """What is seen on crops, of which :meth:`answer` speaks."""
         grids = self.trunk(crop, features.weighted)
         coarse = [self.flatten_eight(grids[-2]).flatten(1), self.flatten_four(grids[-1]).flatten(1), grids[-1].mean((2, 3))]
         if features.f_gb is not None:
             coarse.append(features.f_gb)
         fine = self.fine(grids)
         with torch.autocast(crop.device.type, enabled=False):  # bfloat16 is good enough for convolutions only
-            return self._read(torch.cat(coarse, 1).float(), fine.float(), mesh, features.identity)
+            return self._look_closely(torch.cat(coarse, 1).float(), fine.float(), mesh, features.identity)
 
-    def _read(self, coarse: Tensor, fine: Tensor, mesh: Tensor | None, embedding: Tensor | None) -> Predictions:
-        """Predictions from the flattened coarse grids, the fine map, FaceMesh's landmarks and the recogniser's embedding."""
+    def _look_closely(self, coarse: Tensor, fine: Tensor, mesh: Tensor | None, embedding: Tensor | None) -> Sight:
+        """From the flattened coarse grids, the fine map, FaceMesh's landmarks and the recogniser's embedding."""
         overview = self.overview(coarse)
         first_code = self.first_landmarks(overview)
         start = first_code.detach()
@@ -338,10 +358,15 @@ class FaceNet(nn.Module):
         description = self.describe(seen)
         landmark_code = start + self.correction(torch.cat([seen, description], 1))
         hidden = self.combine(torch.cat([description, landmark_code], 1))
+        return Sight(hidden, landmark_code, first_code, None if embedding is None else embedding.float())
+
+    def answer(self, sight: Sight) -> Predictions:
+        """What is said about what was seen."""
+        hidden, landmark_code, first_code, embedding = sight
         values = self.parameters_head(torch.cat([hidden, landmark_code], 1))
         identity, expression, pose, gaze = values.split(self.sizes, 1)
         if self.likeness is not None and embedding is not None:
-            identity = identity + self.likeness(embedding.float(), identity)
+            identity = identity + self.likeness(embedding, identity)
         # Uncertainty reads the features but does not shape them: its likelihood would trade the means for itself.
         log_sigma = self.sigma_head(hidden.detach())
         return Predictions(landmark_code, first_code, identity, expression, pose, gaze, log_sigma)

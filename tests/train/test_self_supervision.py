@@ -105,10 +105,10 @@ def test_middles_follow_what_they_see(supervision: SelfSupervision) -> None:
 def test_who_one_is_is_told_from_others_but_not_from_oneself() -> None:
     photos = torch.eye(6)
     person = torch.tensor([0, 0, 1, 2, 3, 4])
-    right, wrong = torch.cat([photos[:2]] * 2), torch.cat([photos[2:4]] * 2)
-    assert who_loss(right, photos, person) < 0.01 < 5 < who_loss(wrong, photos, person)
-    swapped = torch.cat([photos[[1, 0]]] * 2)  # two photos of one person: neither is a wrong answer for the other
-    assert who_loss(swapped, photos, person) < who_loss(wrong, photos, person)
+    own, right, wrong = torch.tensor([0, 1]), photos[:2], photos[2:4]
+    assert who_loss(right, own, photos, person) < 0.01 < 5 < who_loss(wrong, own, photos, person)
+    swapped = photos[[1, 0]]  # two photos of one person: neither is a wrong answer for the other
+    assert who_loss(swapped, own, photos, person) < who_loss(wrong, own, photos, person)
 
 
 def test_what_cancels_is_not_counted_twice() -> None:

@@ -64,7 +64,7 @@ def test_mirrored_parameters_draw_mirrored_landmarks(shards: dict[str, Path], ri
     rng = np.random.default_rng(3)
     row = next(
         r
-        for r in (batches._render(batches.renders, 0, rng) for _ in range(64))
+        for r in (batches.render(batches.renders, 0, rng) for _ in range(64))
         if r["pose"][1] != batches.renders.arrays["pose"][0, 1]
     )
     drawn = rig.landmarks(rig.vertices(row["identity"], row["expression"], row["pose"]))
