@@ -35,5 +35,5 @@ def fingerprint(modules: Iterable[nn.Module]) -> npt.NDArray[np.uint8]:
     found = hashlib.sha256()
     for module in modules:
         for value in module.state_dict().values():
-            found.update(value.cpu().numpy().tobytes())
+            found.update((value.cpu().numpy() + 0).tobytes())  # -0 is 0: averages of weights turn one into the other
     return np.frombuffer(found.digest(), np.uint8)

@@ -73,6 +73,7 @@ class Options(LoopOptions):
     batch_photos: int = 20  # per process, even
     rebuilt: int = 6  # so many of the photos are rebuilt, per process
     views: int = 0  # the last layers learn alone, from so many kept views of each picture (0: all but the fixed networks learns)
+    keep_identity: bool = False  # identities stay as they are said; action units and pose learn what is best with them
     learning_rate: float = 2e-3  # for a batch of 64
     weights: Weights = field(default_factory=Weights)
 
@@ -83,6 +84,8 @@ class Options(LoopOptions):
                 "--imitator rebuilds photos, in styles that --encoder says, and --segmenter and --recogniser compare: give all"
             )
         check_views(self)
+        if self.keep_identity and (not self.views or self.weight_decay):
+            raise ValueError("--keep-identity goes with --views, of a network whose trunk stays, and with --weight-decay 0")
 
 
 class RegressorTask(Task):
@@ -176,7 +179,10 @@ class RegressorTask(Task):
     def _losses_of_views(self, module: Any, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         module.mark_forward_method("answer")
         still_norms(self.network)  # few pictures of two kinds say little of all
-        first, second = module.answer(Sight(**sight_in(batch))).split(self.options.batch_renders)
+        said = module.answer(Sight(**sight_in(batch)))
+        if self.options.keep_identity:
+            said = said._replace(identity_code=said.identity_code.detach())
+        first, second = said.split(self.options.batch_renders)
         losses = render_losses(self.network, first, batch, self.metric)
         losses |= photo_losses(self.network, second, batch, self.metric, self.rig, self.mirror)
         if self.supervision is not None and self.compared is not None:
