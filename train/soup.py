@@ -17,6 +17,9 @@ from torch import Tensor
 
 from train import checkpoint
 
+KINDS = ("network", "average")
+"""State dicts of a checkpoint that are averaged."""
+
 
 @dataclass(frozen=True)
 class Options:
@@ -50,7 +53,8 @@ def average(options: Options) -> Path:
         raise ValueError(f"--shares: {len(options.checkpoints)} checkpoints need as many shares, none below 0")
     states = [checkpoint.load(path) for path in options.checkpoints]
     shares = [share / sum(shares) for share in shares]
-    both: dict[str, Any] = {kind: mean([state[kind] for state in states], shares) for kind in ("network", "average")}
+    # Restored checkpoints (train.restore) have no weights as trained beside their average.
+    both: dict[str, Any] = {kind: mean([state.get(kind, state["average"]) for state in states], shares) for kind in KINDS}
     path = options.out / checkpoint.LAST
     checkpoint.save(path, {**states[-1], **both})
     return path

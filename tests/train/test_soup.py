@@ -9,7 +9,7 @@ import torch
 
 from train import checkpoint
 from train.networks import build, describe
-from train.soup import Options, average
+from train.soup import KINDS, Options, average
 
 
 def _run(path: Path, seed: int, preset: str = "tiny") -> Path:
@@ -40,3 +40,12 @@ def test_what_cannot_be_averaged_is_said(tmp_path: Path) -> None:
         average(Options((first,), tmp_path))
     with pytest.raises(ValueError, match="as many shares"):
         average(Options((first, first), tmp_path, (1.0,)))
+
+
+def test_restored_checkpoints_have_an_average_alone(tmp_path: Path) -> None:
+    first, second = _run(tmp_path / "a.pt", 1), _run(tmp_path / "b.pt", 2)
+    restored = {name: value for name, value in checkpoint.load(first).items() if name in ("average", "description")}
+    checkpoint.save(tmp_path / "r.pt", restored)
+    found = [checkpoint.load(average(Options((path, second), tmp_path / "soup"))) for path in (first, tmp_path / "r.pt")]
+    for kind in KINDS:
+        assert all(torch.equal(value, found[1][kind][name]) for name, value in found[0][kind].items())
