@@ -69,7 +69,7 @@ def write(name: str, results: dict[str, Any], packages: Sequence[str] = ()) -> P
     """Write ``results/NAME.json`` with machine, commit, date, command and versions beside the results."""
     record = {
         "benchmark": name,
-        # Where things lay on this machine is nobody's business: of absolute paths only the last part is kept.
+        # Where things lay on this machine is nobody's business: of paths that lead out of the project only the last part is kept.
         "command": "python -m "
         + " ".join([f"benchmarks.{Path(sys.argv[0]).stem}", *(_without_folders(a) for a in sys.argv[1:])]),
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -86,7 +86,8 @@ def write(name: str, results: dict[str, Any], packages: Sequence[str] = ()) -> P
 
 def _without_folders(argument: str) -> str:
     name, equals, path = argument.rpartition("=")  # NAME=FILE, too
-    return name + equals + Path(path).name if Path(path).is_absolute() else argument
+    outside = Path(path).is_absolute() or ".." in Path(path).parts
+    return name + equals + Path(path).name if outside else argument
 
 
 def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
