@@ -23,6 +23,7 @@ from train.alignment import Aligner
 from train.bisenet import Segmentation, Segmenter
 from train.blazeface import BlazeFace
 from train.both_sides import Answer, BothSides
+from train.close_looks import CloseLook
 from train.encoder_network import Encoder
 from train.facemesh import FaceMesh
 from train.light_cnn import LightCNN, look
@@ -97,7 +98,8 @@ def mixed_encoder(network: Encoder) -> nn.Module:
     mixed.trunk = FromHalf(mixed.trunk)
     mixed.features, mixed.colours = InHalf(mixed.features), InHalf(mixed.colours)  # type: ignore[assignment]
     for close in mixed.looks.each:
-        close.layers, close.told = InHalf(close.layers), InHalf(close.told)
+        assert isinstance(close, CloseLook)
+        close.layers, close.told = InHalf(close.layers), InHalf(close.told)  # type: ignore[assignment]
     for part in (mixed.parts, mixed.residuals):
         part.half()  # they read the trunk's grids, which are in half already
     return EncoderGraph(mixed).eval()
