@@ -94,7 +94,7 @@ class Options(Sources, LoopOptions):
     backgrounds: tuple[str, ...] = ()  # tars or folders of photos, whose borders those stand before
     batch_photos: int = 20  # per process, even; half of them labelled ones
     decoded: int = 1  # faces of which F2 compares the pictures, per process
-    views: int = 0  # the last layers learn alone, from so many kept views of each picture (0: everything learns)
+    views: int = 0  # the last layers learn alone, from so many kept views of each photo (0: everything learns)
     learning_rate: float = 2e-3
     weights: Weights = field(default_factory=Weights)
 

@@ -123,7 +123,7 @@ class Sight(NamedTuple):
     hidden: Tensor
     landmark_code: Tensor
     first_code: Tensor
-    identity: Tensor | None
+    identity: Tensor | None = None
 
 
 class Predictions(NamedTuple):

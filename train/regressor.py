@@ -42,7 +42,7 @@ from train.loop import Loop, LoopOptions, Task
 from train.losses import MirrorMap, Weights, concordance, photo_losses, render_losses, total
 from train.networks import POSE_UNIT, FaceNet, Sight, build, describe
 from train.self_supervision import Critics, SelfSupervision, parameters
-from train.views import all_cores, check_views, kept_views, sight_in
+from train.views import PICTURES, all_cores, check_views, kept_views, sight_in
 
 log = logging.getLogger(__name__)
 
@@ -72,8 +72,7 @@ class Options(LoopOptions):
     backgrounds: tuple[str, ...] = ()  # tars or folders of photos, whose borders those stand before
     batch_photos: int = 20  # per process, even
     rebuilt: int = 6  # so many of the photos are rebuilt, per process
-    views: int = 0  # the last layers learn alone, from so many kept views of each picture (0: all but the fixed networks learns)
-    keep_identity: bool = False  # identities stay as they are said; action units and pose learn what is best with them
+    views: int = 0  # the last layers learn alone, from so many kept views of each photo (0: all but the fixed networks learns)
     learning_rate: float = 2e-3  # for a batch of 64
     weights: Weights = field(default_factory=Weights)
 
@@ -84,8 +83,6 @@ class Options(LoopOptions):
                 "--imitator rebuilds photos, in styles that --encoder says, and --segmenter and --recogniser compare: give all"
             )
         check_views(self)
-        if self.keep_identity and (not self.views or self.weight_decay):
-            raise ValueError("--keep-identity goes with --views, of a network whose trunk stays, and with --weight-decay 0")
 
 
 class RegressorTask(Task):
@@ -156,7 +153,7 @@ class RegressorTask(Task):
             return None
 
         def compared() -> npt.NDArray[np.float32]:
-            parts = tqdm(np.array_split(np.arange(len(self.photos)), -(-len(self.photos) // SHEET)), "photos compared")
+            parts = tqdm(np.array_split(np.arange(len(self.photos)), -(-len(self.photos) // PICTURES)), "photos compared")
             with self.autocast(), all_cores():
                 rows = [supervision.compared(*self.photos.inputs(part, device), self.network).cpu() for part in parts]
             return torch.cat(rows).numpy()
@@ -179,10 +176,7 @@ class RegressorTask(Task):
     def _losses_of_views(self, module: Any, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         module.mark_forward_method("answer")
         still_norms(self.network)  # few pictures of two kinds say little of all
-        said = module.answer(Sight(**sight_in(batch)))
-        if self.options.keep_identity:
-            said = said._replace(identity_code=said.identity_code.detach())
-        first, second = said.split(self.options.batch_renders)
+        first, second = module.answer(Sight(**sight_in(batch))).split(self.options.batch_renders)
         losses = render_losses(self.network, first, batch, self.metric)
         losses |= photo_losses(self.network, second, batch, self.metric, self.rig, self.mirror)
         if self.supervision is not None and self.compared is not None:

@@ -137,7 +137,7 @@ def _made(pictures: _Pictures, look: Look, kind: str) -> Arrays:
     loader = DataLoader(pictures, PICTURES, num_workers=len(os.sched_getaffinity(0)), multiprocessing_context="fork")
     for part in tqdm(loader, f"views of {kind}", unit=f"x {PICTURES} pictures"):
         seen = look(to_float(part.pop("crop")), part.pop("mesh"))._asdict()
-        half = {SIGHT + name: value.float().cpu().half() for name, value in seen.items()}
+        half = {SIGHT + name: value.float().cpu().half() for name, value in seen.items() if value is not None}
         for name, value in {**half, **part}.items():
             rows.setdefault(name, []).append(value.numpy())
     return {name: np.concatenate(parts) for name, parts in rows.items()}

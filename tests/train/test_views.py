@@ -63,6 +63,12 @@ def test_last_layers_learn_alone_and_find_their_views_again(options: regressor.O
     assert [one.stat().st_mtime_ns for one in sorted(options.out.glob("views-of-*.npz"))] == written
 
 
+def test_a_network_with_its_own_trunk_alone_has_views_too(options: regressor.Options) -> None:
+    alone = replace(options, segmenter=None, recogniser=None, imitator=None, encoder=None)
+    begun = regressor.train(replace(alone, start_from=None, views=0, out=options.out / "alone"))
+    assert regressor.train(replace(alone, start_from=begun)).is_file()
+
+
 def test_a_view_says_what_its_picture_says(options: regressor.Options) -> None:
     training = regressor.training(options)
     network = training.task.network.eval()
