@@ -158,7 +158,7 @@ class RegressorTask(Task):
                 rows = [supervision.compared(*self.photos.inputs(part, device), self.network).cpu() for part in parts]
             return torch.cat(rows).numpy()
 
-        comparing = fingerprint([supervision.encoder, supervision.critic or self.network.recogniser])
+        comparing = fingerprint([supervision.encoder, supervision.comparing(self.network)])
         made = kept(self.options.out, "compared", (self.photos.arrays["key"], comparing), compared)
         return torch.from_numpy(made).to(device)
 

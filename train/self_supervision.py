@@ -162,12 +162,15 @@ class SelfSupervision(nn.Module):
             "mouth": content_loss(fourth, base, MOUTH),
         }
 
+    def comparing(self, network: FaceNet) -> nn.Module:
+        """Who compares photos and rebuilt faces: the critic, or F_reg where there is no other."""
+        return self.critic or network.recogniser
+
     @torch.no_grad()
     def compared(self, crops: Tensor, mesh: Tensor, network: FaceNet) -> Tensor:
         """What is to be known of photos (B, 3, 256, 256) with landmarks (B, 468, 2) for :meth:`recognised`: (B, O + D), the
         styles in which they are drawn, and what the critic says."""
-        critic = self.critic or network.recogniser
-        return torch.cat([self.styles(crops, mesh), critic(crops).float()], 1)
+        return torch.cat([self.styles(crops, mesh), self.comparing(network)(crops).float()], 1)
 
     def recognised(
         self,
@@ -187,8 +190,8 @@ class SelfSupervision(nn.Module):
         moves = (torch.arange(len(own), device=own.device) < len(own) // 2)[:, None]
         with autocast():
             pictures = self.imitator(identity, expression * moves, pose * moves, style[own])
-            drawn = (self.critic or network.recogniser)(pictures)
-        drawn = functional.normalize(drawn.float() - self._moved(self.drawn_middle, drawn.float()), dim=1)
+            drawn = self.comparing(network)(pictures).float()
+        drawn = functional.normalize(drawn - self._moved(self.drawn_middle, drawn), dim=1)
         of_photos = functional.normalize(of_photos - self._moved(self.photo_middle, of_photos), dim=1)
         return {
             "identity_cosine": identity_loss(drawn, of_photos[own]),
