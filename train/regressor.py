@@ -15,7 +15,9 @@ last checkpoint stands. Every loss has its weight, as ``--weights.who 0.5``; 0 s
 
 from __future__ import annotations
 
+import itertools
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -40,8 +42,9 @@ from train.layers import still_norms
 from train.light_cnn import EMBEDDING
 from train.loop import Loop, LoopOptions, Task
 from train.losses import MirrorMap, Weights, concordance, photo_losses, render_losses, total
-from train.networks import POSE_UNIT, FaceNet, Sight, build, describe
-from train.self_supervision import Critics, SelfSupervision, parameters
+from train.networks import POSE_UNIT, FaceNet, Predictions, Sight, build, describe
+from train.self_supervision import Critics, Parameters, SelfSupervision, parameters
+from train.stand_in import Rehearsal, beside
 from train.views import PICTURES, all_cores, check_views, kept_views, sight_in
 
 log = logging.getLogger(__name__)
@@ -73,6 +76,7 @@ class Options(LoopOptions):
     batch_photos: int = 20  # per process, even
     rebuilt: int = 6  # so many of the photos are rebuilt, per process
     views: int = 0  # the last layers learn alone, from so many kept views of each photo (0: all but the fixed networks learns)
+    stand_in: bool = False  # with --views: through a network that learns along what the critic says of drawn faces
     learning_rate: float = 2e-3  # for a batch of 64
     weights: Weights = field(default_factory=Weights)
 
@@ -83,6 +87,8 @@ class Options(LoopOptions):
                 "--imitator rebuilds photos, in styles that --encoder says, and --segmenter and --recogniser compare: give all"
             )
         check_views(self)
+        if self.stand_in and (not self.views or self.imitator is None):
+            raise ValueError("--stand-in stands in for --imitator, when last layers learn from --views: give both")
 
 
 class RegressorTask(Task):
@@ -134,6 +140,9 @@ class RegressorTask(Task):
         if self.options.views:
             batches.views = kept_views(batches, self._sight, self.network.eyes, self.options.views, self.options.out)
             self.compared = self._compared()
+            if self.options.stand_in and self.supervision is not None:
+                self.rehearsal = Rehearsal(self.supervision.drawing(self.network, self.autocast), self.options.seed + rank)
+                self.answers = self._answers(batches)
         return batches
 
     @torch.no_grad()
@@ -162,6 +171,23 @@ class RegressorTask(Task):
         made = kept(self.options.out, "compared", (self.photos.arrays["key"], comparing), compared)
         return torch.from_numpy(made).to(device)
 
+    def _answers(self, batches: Batches) -> Iterator[tuple[Parameters, Tensor]]:
+        """Faces of R for the photos of batches that nothing is learnt from, and their styles."""
+        device = self.metric.encoder.device
+        for number in itertools.count(1_000_000):
+            batch = {name: value.to(device) for name, value in batches[number].items()}
+            with torch.no_grad():
+                _, said = self.network.answer(Sight(**sight_in(batch))).split(self.options.batch_renders)
+            yield self._tried(said, batch)
+
+    def _tried(self, said: Predictions, batch: dict[str, Tensor]) -> tuple[Parameters, Tensor]:
+        """Faces to draw for the stand-in: R's answers, and some beside them."""
+        assert self.supervision is not None and self.compared is not None
+        said = Predictions(*(value.detach() for value in said))
+        said = said._replace(identity_code=beside(said.identity_code, self.rehearsal.generator))
+        known = self.compared[batch["photo"]]
+        return self.supervision.rehearsed(parameters(self.network, said), known, self.options.rebuilt)[1:]
+
     def to(self, device: torch.device) -> None:
         for module in (self.geometry, self.rig, self.supervision):
             if module is not None:
@@ -171,7 +197,8 @@ class RegressorTask(Task):
 
     def losses(self, module: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         losses = (self._losses_of_views if self.options.views else self._losses_of_pictures)(module, batch)
-        return {**losses, "loss": total(losses, self.options.weights)}
+        reported = {"stand_in": self.rehearsal.error} if self.options.stand_in else {}
+        return {**losses, **reported, "loss": total(losses, self.options.weights)}
 
     def _losses_of_views(self, module: Any, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         module.mark_forward_method("answer")
@@ -181,8 +208,20 @@ class RegressorTask(Task):
         losses |= photo_losses(self.network, second, batch, self.metric, self.rig, self.mirror)
         if self.supervision is not None and self.compared is not None:
             known = self.compared[batch["photo"]], batch["person"]
-            losses |= self.supervision.recognised(self.network, second, *known, self.options.rebuilt, self.autocast)
+            if self.options.stand_in:
+                self._rehearse(second, batch)
+                losses |= self.supervision.recognised(self.network, second, *known, len(known[1]), self.rehearsal)
+            else:
+                drawing = self.supervision.drawing(self.network, self.autocast)
+                losses |= self.supervision.recognised(self.network, second, *known, self.options.rebuilt, drawing)
         return losses
+
+    def _rehearse(self, said: Predictions, batch: dict[str, Tensor]) -> None:
+        """The stand-in learns what became of R's answers."""
+        if self.rehearsal.stand_in is None:
+            self.rehearsal.begin(self.answers)
+        self.rehearsal.remember(*self._tried(said, batch))
+        self.rehearsal.learn()
 
     def _losses_of_pictures(self, module: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         renders, rebuilt = self.options.batch_renders, self.options.rebuilt

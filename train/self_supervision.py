@@ -172,6 +172,17 @@ class SelfSupervision(nn.Module):
         styles in which they are drawn, and what the critic says."""
         return torch.cat([self.styles(crops, mesh), self.comparing(network)(crops).float()], 1)
 
+    def drawing(
+        self, network: FaceNet, autocast: Callable[[], AbstractContextManager[Any]] = nullcontext
+    ) -> Callable[[Parameters, Tensor], Tensor]:
+        """A function of faces and their styles (B, O): what the critic says of their pictures, (B, D)."""
+
+        def drawn(values: Parameters, style: Tensor) -> Tensor:
+            with autocast():
+                return self.comparing(network)(self.imitator(*values, style)).float()
+
+        return drawn
+
     def recognised(
         self,
         network: FaceNet,
@@ -179,24 +190,28 @@ class SelfSupervision(nn.Module):
         compared: Tensor,
         person: Tensor,
         rebuilt: int,
-        autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
+        drawn_as: Callable[[Parameters, Tensor], Tensor],
     ) -> dict[str, Tensor]:
-        """The losses of step g and the contrast alone, which take one picture of a face and not four: of every second of P
-        photos, which are two of a person each, `rebuilt` in all; the first half of them as photographed, the others at rest.
-        `said` of all photos, `compared` (P, O + D) by :meth:`compared`."""
-        own = torch.arange(0, len(person), 2, device=person.device)[:rebuilt]
-        style, of_photos = compared.split([compared.shape[1] - len(self.photo_middle), len(self.photo_middle)], 1)
-        identity, expression, pose = parameters(network, Predictions(*(value[own] for value in said)))
-        moves = (torch.arange(len(own), device=own.device) < len(own) // 2)[:, None]
-        with autocast():
-            pictures = self.imitator(identity, expression * moves, pose * moves, style[own])
-            drawn = self.comparing(network)(pictures).float()
+        """The losses of step g and the contrast alone, which take one picture of a face and not four: of `rebuilt` of P photos,
+        by :meth:`rehearsed`. `said` of all photos, `compared` (P, O + D) by :meth:`compared`; `drawn_as`: :meth:`drawing`, or
+        what stands in for it."""
+        own, values, style = self.rehearsed(parameters(network, said), compared, rebuilt)
+        of_photos = compared[:, -len(self.photo_middle) :]
+        drawn = drawn_as(values, style)
         drawn = functional.normalize(drawn - self._moved(self.drawn_middle, drawn), dim=1)
         of_photos = functional.normalize(of_photos - self._moved(self.photo_middle, of_photos), dim=1)
         return {
             "identity_cosine": identity_loss(drawn, of_photos[own]),
             "who": who_loss(drawn, own, of_photos, person),
         }
+
+    def rehearsed(self, values: Parameters, compared: Tensor, count: int) -> tuple[Tensor, Parameters, Tensor]:
+        """Of P photos, `compared` (P, O + D), every second, which are two of a person each, `count` in all: their numbers (B,),
+        faces and styles (B, O). The first half of them as photographed, the others at rest."""
+        own = torch.arange(0, len(compared), 2, device=compared.device)[:count]
+        moves = (torch.arange(len(own), device=own.device) < len(own) // 2)[:, None]
+        identity, expression, pose = (value[own] for value in values)
+        return own, Parameters(identity, expression * moves, pose * moves), compared[own, : -len(self.photo_middle)]
 
     def _again(
         self,

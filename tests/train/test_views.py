@@ -10,10 +10,11 @@ import pytest
 import torch
 
 from game.rig import Rig
-from train import checkpoint, encoder, regressor
+from train import checkpoint, encoder, regressor, stand_in
 from train.data import Batches, BatchSize, PhotoShards, RenderShards
 from train.geometry import mirrored_landmarks
 from train.networks import Sight
+from train.self_supervision import Parameters
 from train.views import kept_views, sight_in
 
 
@@ -98,6 +99,54 @@ def test_last_layers_of_the_encoder_learn_alone(shards: dict[str, Path], fixed_n
     still = ("trunk.", "residuals.", "parts.")
     assert all(torch.equal(value, before[name]) for name, value in after.items() if name.startswith(still))
     assert not torch.equal(after["discrete.weight"], before["discrete.weight"])
+
+
+def test_last_layers_learn_through_a_stand_in(options: regressor.Options, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("FIRST", 12), ("FIRST_LESSONS", 20), ("LESSON", 32), ("MEMORY", 24)):
+        monkeypatch.setattr(stand_in, name, value)
+    training = regressor.training(replace(options, stand_in=True, learning_rate=1e-2))
+    batch = training.task.batches(0, 1)[0]
+    history = [training.learn([batch]) for _ in range(20)]
+    assert history[-1]["loss"] < 0.9 * history[0]["loss"]
+    assert history[-1]["stand_in"] < history[0]["stand_in"]
+    rehearsal = training.task.rehearsal
+    assert rehearsal.count == 12 + 20 * options.rebuilt and len(rehearsal.said) == 24  # the oldest are forgotten
+
+
+def test_what_pleases_the_stand_in_pleases_the_critic(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Faces that are moved to what is asked for, by what the stand-in says of them alone, are what was asked for."""
+    for name, value in (("FIRST", 256), ("FIRST_LESSONS", 200), ("LESSON", 64)):
+        monkeypatch.setattr(stand_in, name, value)
+    generator = torch.Generator().manual_seed(0)
+    seen, wanted = torch.randn(244, 3, generator=generator), torch.tensor([0.5, -0.5, 0.0])
+
+    def faces() -> tuple[Parameters, torch.Tensor]:
+        identity = 0.1 * torch.randn(32, 244, generator=generator)
+        return Parameters(identity, torch.zeros(32, 23), torch.zeros(32, 2)), torch.zeros(32, 4)
+
+    def critic(values: Parameters, style: torch.Tensor) -> torch.Tensor:
+        return torch.tanh(values.identity @ seen)
+
+    rehearsal = stand_in.Rehearsal(critic, 0)
+    rehearsal.begin(iter(faces, None))
+    values, style = faces()
+    identity = values.identity.clone().requires_grad_(True)
+    optimiser = torch.optim.Adam([identity], 0.01)
+    for _ in range(60):
+        rehearsal.remember(values._replace(identity=identity.detach()), style)
+        rehearsal.learn()
+        optimiser.zero_grad()
+        (rehearsal(values._replace(identity=identity), style) - wanted).square().mean().backward()
+        optimiser.step()
+    before, after = ((critic(values._replace(identity=x), style) - wanted).square().mean() for x in (values.identity, identity))
+    assert after < 0.3 * before
+
+
+def test_faces_are_tried_beside_the_answers() -> None:
+    code = torch.randn(4000, 5)
+    moved = (stand_in.beside(code, torch.Generator().manual_seed(0)) - code).norm(dim=1)
+    assert 0.3 < float((moved == 0).float().mean()) < 0.5  # two of BESIDE
+    assert 0.5 < float(moved.max() / 5**0.5) < 2.0
 
 
 def test_options_that_do_not_go_together_are_refused(options: regressor.Options) -> None:
