@@ -92,11 +92,12 @@ def photo_losses(
     rig: LandmarkRig,
     mirror: MirrorMap,
 ) -> dict[str, Tensor]:
-    """Losses of P photos against FaceMesh's landmarks, priors and each other."""
+    """Losses of P photos against FaceMesh's landmarks, priors and each other. The rig takes what the game would take: what lies
+    beyond would bring landmarks near that no face of the game has."""
     spaces, target = network.spaces, batch["photo_landmarks"]
     landmark_code = spaces.landmark_code(target)
     identity = spaces.identity(said.identity_code)
-    drawn = fit_similarity(rig(identity, said.expression, said.pose), target)
+    drawn = fit_similarity(rig(identity.clamp(-1, 1), said.expression.clamp(0, 1), said.pose), target)
     return {
         "photo_first": landmark_loss(said.first_code, landmark_code, metric.landmark_weight),
         "photo_landmarks": landmark_loss(said.landmark_code, landmark_code, metric.landmark_weight),

@@ -35,6 +35,26 @@ def test_all_losses_are_finite_and_so_are_their_gradients(shards: dict[str, Path
     assert set(found | extra) | rebuilt == set(vars(losses.Weights()))
 
 
+def test_photos_are_held_against_what_the_game_can_show(shards: dict[str, Path], rig: Rig) -> None:
+    """Units below 0 are none: an answer of them brings no landmark nearer, whatever the rig would make of it."""
+    renders, photos = RenderShards(shards["renders"]), PhotoShards(shards["photos"])
+    batch = Batches(renders, photos, BatchSize(2, 4), 0, mirrored_landmarks(rig))[0]
+    network = build("tiny")
+    geometry = Geometry(network)
+    geometry.fit(network, rig, renders, photos)
+    metric, mirror = geometry.metric(network), losses.MirrorMap(torch.arange(23))
+    with torch.no_grad():
+        _, said = network(to_float(batch["crop"]), batch["mesh"]).split(2)
+
+    def distance(expression: torch.Tensor) -> float:
+        answer = said._replace(expression=expression)
+        return float(losses.photo_losses(network, answer, batch, metric, LandmarkRig(rig), mirror)["photo_rig"])
+
+    rest = torch.zeros(4, 23)
+    assert distance(rest - 0.5) == distance(rest)
+    assert distance(rest + 0.5) != distance(rest)
+
+
 def test_concordance_punishes_shrinking() -> None:
     truth = torch.rand(200, 3)
     assert torch.allclose(losses.concordance(truth, truth), torch.ones(3), atol=1e-4)
