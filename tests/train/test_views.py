@@ -150,6 +150,12 @@ def test_faces_are_tried_beside_the_answers() -> None:
 
 
 def test_options_that_do_not_go_together_are_refused(options: regressor.Options) -> None:
-    for other, message in (({"views": 3}, "even"), ({"start_from": None}, "--start-from"), ({"fresh_renders": 2}, "--fresh")):
+    for other, message in (
+        ({"views": 3}, "even"),
+        ({"start_from": None}, "--start-from"),
+        ({"fresh_renders": 2}, "--fresh"),
+        ({"views": 0, "stand_in": True}, "--stand-in"),
+        ({"imitator": None, "stand_in": True}, "--stand-in"),
+    ):
         with pytest.raises(ValueError, match=message):
             replace(options, **other)
