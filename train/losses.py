@@ -28,8 +28,9 @@ FEATURES = (*LIDS, *LIPS)
 FEATURES_WEIGHT = 4.0
 COMMON = ("smile", "mouth_open", "upper_lip_raise", "eye_close_left", "eye_close_right")
 """What faces on photos do often; all other units are rare on them."""
-DOUBTFUL = ("upper_lid_raise", "upper_lip_close")
-"""What people's own lids and lips look like most: large eyes are taken for raised lids, thin lips for closed ones."""
+DOUBTFUL = ("upper_lid_raise", "upper_lip_close", "lower_lip_close", "pucker")
+"""What people's own lids and lips look like most: large eyes are taken for raised lids, thin lips for closed ones, narrow mouths
+for puckered ones."""
 UNREST = {name: 0.1 for name in COMMON} | {name: 4.0 for name in DOUBTFUL}
 """What the size of a unit counts on photos; that of the others counts 1."""
 
