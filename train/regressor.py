@@ -180,10 +180,10 @@ class RegressorTask(Task):
                 _, said = self.network.answer(Sight(**sight_in(batch))).split(self.options.batch_renders)
             yield self._tried(said, batch)
 
+    @torch.no_grad()
     def _tried(self, said: Predictions, batch: dict[str, Tensor]) -> tuple[Parameters, Tensor]:
         """Faces to draw for the stand-in: R's answers, and some beside them."""
         assert self.supervision is not None and self.compared is not None
-        said = Predictions(*(value.detach() for value in said))
         said = said._replace(identity_code=beside(said.identity_code, self.rehearsal.generator))
         known = self.compared[batch["photo"]]
         return self.supervision.rehearsed(parameters(self.network, said), known, self.options.rebuilt)[1:]
@@ -208,12 +208,11 @@ class RegressorTask(Task):
         losses |= photo_losses(self.network, second, batch, self.metric, self.rig, self.mirror)
         if self.supervision is not None and self.compared is not None:
             known = self.compared[batch["photo"]], batch["person"]
+            rebuilt, drawn_as = self.options.rebuilt, self.supervision.drawing(self.network, self.autocast)
             if self.options.stand_in:
                 self._rehearse(second, batch)
-                losses |= self.supervision.recognised(self.network, second, *known, len(known[1]), self.rehearsal)
-            else:
-                drawing = self.supervision.drawing(self.network, self.autocast)
-                losses |= self.supervision.recognised(self.network, second, *known, self.options.rebuilt, drawing)
+                rebuilt, drawn_as = self.options.batch_photos, self.rehearsal
+            losses |= self.supervision.recognised(self.network, second, *known, rebuilt, drawn_as)
         return losses
 
     def _rehearse(self, said: Predictions, batch: dict[str, Tensor]) -> None:
