@@ -14,11 +14,11 @@ Labels come from renders, whose parameters are known; from ``--faces``, files of
 photos ([0054], :mod:`train.face_files`); and from ``--styles``, what people saw on photos (:mod:`train.style_labels`).
 
 Renders and photos are in every batch. What photos add beyond the labels that they have: what a network that knows other pictures
-makes of those labels (:mod:`train.style_teacher`); agreement, where E is sure of one view of a photo it should say the same of
-another; of colours that nobody labelled, eyes and lips, what rules measure (:mod:`train.photo_styles`); and the parts of the face
-as the segmenter sees them. Seven of ten people are learnt from, the
-others measure when to stop, and set the temperatures of the probabilities at the end ([0069]). ``--start-from`` begins with the
-weights of another run."""
+makes of those labels (:mod:`train.style_teacher`), with ``--likeness`` weighed by in which styles the game's face is like the
+photo (:mod:`train.style_likeness`); agreement, where E is sure of one view of a photo it should say the same of another; of
+colours that nobody labelled, eyes and lips, what rules measure (:mod:`train.photo_styles`); and the parts of the face as the
+segmenter sees them. Seven of ten people are learnt from, the others measure when to stop, and set the temperatures of the
+probabilities at the end ([0069]). ``--start-from`` begins with the weights of another run."""
 
 from __future__ import annotations
 
@@ -37,9 +37,10 @@ from torch.nn import functional
 
 from game.rig import Rig
 from sdk.schema import REFERENCE, Schema
-from train import bisenet, checkpoint, encoder_network, imitator_network
+from train import bisenet, checkpoint, encoder_network, imitator_network, recogniser
 from train.calibrate import calibrate, right_answers, said_about
 from train.data import Batches, BatchSize, RenderShards, rows_of_pictures, spaced, to_float
+from train.dlib_resnet import load_teacher
 from train.encoder_data import EncoderBatches, Faces, Sources
 from train.encoder_network import Encoded, Encoder, Sight
 from train.face_files import UNKNOWN
@@ -50,6 +51,7 @@ from train.layers import still_norms
 from train.loop import Loop, LoopOptions, Task
 from train.photo_styles import photo_evidence
 from train.style_labels import HIDDEN
+from train.style_likeness import liked_styles
 from train.style_teacher import taught_styles
 from train.views import check_views, kept_views, sight_in
 
@@ -88,6 +90,7 @@ class Options(Sources, LoopOptions):
     segmenter: Path | None = None  # checkpoint of train.segmenter (none: without the loss of parts)
     regressor: Path | None = None  # checkpoint of train.regressor, with whose trunk a preset that has it begins
     measured: int = 400  # held-out renders that an evaluation measures
+    likeness: float = 0.0  # weight of in which styles R's faces are like the photos (needs --regressor and --imitator)
     preset: str = "cpu"  # size of the network: tiny, cpu, gpu
     batch_renders: int = 16  # per process
     fresh_renders: int = 0  # so many of batch_renders are drawn anew in every step, by the workers
@@ -101,6 +104,8 @@ class Options(Sources, LoopOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_views(self)
+        if self.likeness and (None in (self.regressor, self.imitator) or not self.weights.taught):
+            raise ValueError("--likeness weighs what photos are taught by faces that R answers: give --regressor and --imitator")
 
 
 class EncoderTask(Task):
@@ -112,25 +117,36 @@ class EncoderTask(Task):
         self.options, self.schema = options, schema
         self.faces = faces = Faces.read(options, schema)
         log.info("%s", ", ".join(f"{count} {name}" for name, count in self.fingerprint().items()))
+        self.imitator = options.imitator and imitator_network.rebuild(checkpoint.load(options.imitator)).requires_grad_(False)
         self.evidence = photo_evidence(faces.photos, faces.renders, options.out)
         self.taught = np.zeros_like(self.evidence)
         if options.weights.taught:
             self.taught = taught_styles(faces.photos, faces.labels.style, options.out, schema)
+        if options.likeness:
+            self.taught = self._liked()
         self.network = encoder_network.build(options.preset, schema)
         if not resumed:
             codes = self.network.preset.identity_codes
             space = IdentitySpace.fit(self.faces.renders.arrays["identity"], identity_metric(Rig.load()), codes)
             self.network.identity_mean.copy_(torch.from_numpy(space.mean))
             self.network.identity_basis.copy_(torch.from_numpy(space.basis))
-        if options.regressor and not resumed:
+        if options.regressor and options.start_from is None and not resumed:
             self._begin_with_trunk(options.regressor)
         if options.views:
             for part in self.network.eyes:
                 part.requires_grad_(False)
-        self.imitator = options.imitator and imitator_network.rebuild(checkpoint.load(options.imitator)).requires_grad_(False)
         self.segmenter = options.segmenter and bisenet.rebuild(checkpoint.load(options.segmenter)).requires_grad_(False)
         self.metric = surface_metric(self.faces.renders.arrays["identity"])
         self.looked_at = [bool(slot.any()) for slot in (self.faces.labels.style >= 0).T]
+
+    def _liked(self) -> npt.NDArray[np.float32]:
+        """What photos are taught, of which styles make the game's face like them, too; by dlib's ResNet."""
+        assert self.options.regressor is not None and self.imitator is not None
+        regressor = checkpoint.rebuild(checkpoint.load(self.options.regressor))
+        networks = regressor, self.imitator, recogniser.Teacher(load_teacher(None))
+        photos, told = self.faces.photos, self.faces.labels.style
+        weight, folder = self.options.likeness, self.options.out
+        return liked_styles(self.taught, told, self.evidence, photos, networks, weight, folder, self.schema)
 
     def _begin_with_trunk(self, regressor: Path) -> None:
         """Of the regressor; what it made of the segmenter's features is not taken over."""

@@ -78,18 +78,22 @@ class Rehearsal:
         assert self.stand_in is not None, "begin() comes first"
         return self.stand_in(StandIn.numbers(values, style))
 
-    def begin(self, answers: Iterator[tuple[Parameters, Tensor]]) -> None:
-        """Draw the first faces and learn from them. `answers`: faces of R with their styles, some at a time."""
-        with trange(FIRST, desc="first faces for the stand-in", unit="face") as bar:
-            while self.count < FIRST:
+    def begin(self, answers: Iterator[tuple[Parameters, Tensor]], faces: int | None = None, lessons: int | None = None) -> None:
+        """Draw the first faces and learn from them. `answers`: faces of R with their styles, some at a time; `faces`: how many
+        (None: FIRST), `lessons`: the same (None: FIRST_LESSONS)."""
+        faces, lessons = faces or FIRST, lessons or FIRST_LESSONS
+        with trange(faces, desc="faces for the stand-in", unit="face") as bar:
+            while self.count < faces:
                 bar.update(self.remember(*next(answers)))
         said = self.said[: self.count]
         self.stand_in = StandIn(self.faces.shape[1], said.shape[1]).to(said.device)
         self.stand_in.middle.copy_(said.mean(0))
-        self.stand_in.spread.copy_(said.std(0))
+        self.stand_in.spread.copy_(said.std(0).clamp_min(1e-6))
         self.optimiser = torch.optim.AdamW(self.stand_in.parameters(), LEARNING_RATE, weight_decay=0.1)
-        for _ in trange(FIRST_LESSONS, desc="first lessons of the stand-in"):
-            self.learn()
+        with trange(lessons, desc="lessons of the stand-in") as bar:
+            for _ in bar:
+                self.learn()
+                bar.set_postfix_str(f"error {float(self.error):.3f}", refresh=False)
 
     @torch.no_grad()
     def remember(self, values: Parameters, style: Tensor) -> int:

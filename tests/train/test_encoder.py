@@ -12,8 +12,9 @@ from torch.nn import functional
 
 from sdk.errors import SchemaError
 from sdk.schema import REFERENCE
-from train import bisenet, calibrate, checkpoint, encoder, encoder_data, encoder_network, networks, style_teacher
+from train import bisenet, calibrate, checkpoint, encoder, encoder_data, encoder_network, networks, style_likeness, style_teacher
 from train.data import PhotoShards
+from train.dlib_resnet import DlibResNet
 from train.encoder import Options
 from train.encoder_data import Labels
 from train.encoder_network import cell_means
@@ -204,6 +205,20 @@ def test_it_begins_as_another_run_ended(options: Options, tmp_path: Path) -> Non
     second = encoder.training(replace(options, out=tmp_path / "second", start_from=options.out / checkpoint.LAST))
     for name, value in second.task.network.state_dict().items():
         assert torch.equal(value, first[name]), name
+
+
+def test_likeness_weighs_what_photos_are_taught(options: Options, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("DRAWN", 32), ("LESSONS", 10)):
+        monkeypatch.setattr(style_likeness, name, value)
+    monkeypatch.setattr(encoder, "load_teacher", lambda path: DlibResNet().eval())
+    regressor = networks.build("tiny", bisenet.build("tiny"))
+    checkpoint.save(tmp_path / "r.pt", {"average": regressor.state_dict(), "description": networks.describe(regressor)})
+    weighed = replace(options, likeness=4.0, regressor=tmp_path / "r.pt", start_from=tmp_path / "e.pt")
+    plain, other = encoder.EncoderTask(options).taught, encoder.EncoderTask(weighed).taught
+    np.testing.assert_allclose(other.sum(1), plain.sum(1), rtol=1e-5)
+    assert np.abs(plain - other).max() > 1e-3
+    with pytest.raises(ValueError, match="--likeness"):
+        replace(options, likeness=4.0)
 
 
 def test_it_begins_with_the_trunk_of_the_regressor(options: Options, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
