@@ -29,9 +29,9 @@ from train.stand_in import Rehearsal
 from train.studio import PITCH, YAW
 from train.views import all_cores
 
-DRAWN = 24576
+DRAWN = 16384
 """Faces that are drawn."""
-LESSONS = 3000
+LESSONS = 1500
 AT_ONCE = 16
 """Faces drawn at a time, half of them at rest."""
 CHANGED = 3
