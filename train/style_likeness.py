@@ -4,7 +4,7 @@ Who tells styles by eye names what is there. The game has eleven kinds of hair, 
 of two that are equally wrong is more like the person, a recogniser says: each photo's face, as R answers it, is drawn in other
 styles, and the critic is asked whose it is, the photo's or one of many other people's. All options of all photos are too many to
 draw. So some faces are drawn, each with a few slots changed, and a stand-in (:mod:`train.stand_in`) learns from them to tell the
-rest: four fifths to nine tenths of what a change of style does to an embedding."""
+rest; its error, as a share of the variance of what the critic says, stands beside its progress."""
 
 from __future__ import annotations
 
