@@ -62,11 +62,15 @@ class Rebuilt(NamedTuple):
     base: Tensor
 
 
+def within_range(identity: Tensor, expression: Tensor, pose: Tensor) -> Parameters:
+    """What the game takes of it, with gradients of 0 beyond; pose in degrees."""
+    limit = pose.new_tensor([PITCH, YAW])
+    return Parameters(identity.clamp(-1, 1), expression.clamp(0, 1), pose.clamp(-limit, limit))
+
+
 def parameters(network: FaceNet, said: Predictions) -> Parameters:
-    """Within what the game takes, with gradients of 0 beyond."""
-    limit = said.pose.new_tensor([PITCH, YAW])
-    pose = (POSE_UNIT * said.pose).clamp(-limit, limit)
-    return Parameters(network.spaces.identity(said.identity_code).clamp(-1, 1), said.expression.clamp(0, 1), pose)
+    """What R said, :func:`within_range`."""
+    return within_range(network.spaces.identity(said.identity_code), said.expression, POSE_UNIT * said.pose)
 
 
 class Critics(nn.Module):

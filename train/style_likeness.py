@@ -24,9 +24,8 @@ from train.data import PhotoShards
 from train.imitator_network import Decoder, Imitator, one_hot
 from train.kept_arrays import FloatArray, fingerprint, kept
 from train.networks import FaceNet
-from train.self_supervision import TEMPERATURE, Parameters
+from train.self_supervision import TEMPERATURE, Parameters, within_range
 from train.stand_in import Rehearsal
-from train.studio import PITCH, YAW
 from train.views import all_cores
 
 DRAWN = 16384
@@ -70,16 +69,19 @@ class StyleLikeness:
     def _look(self, photos: PhotoShards, regressor: BothSides) -> None:
         """What R answers of photos, and what the critic says of them."""
         answers, said = [], []
-        limit = torch.tensor([PITCH, YAW], device=self.device)
         for part in tqdm(np.array_split(np.arange(len(photos)), -(-len(photos) // AT_ONCE)), "faces of photos", unit="batch"):
             crops, mesh = photos.inputs(part, self.device)
             answer = regressor(crops, mesh)
-            pose = answer.pose.clamp(-limit, limit)
-            answers.append(Parameters(answer.identity.clamp(-1, 1), answer.expression.clamp(0, 1), pose))
+            answers.append(within_range(answer.identity, answer.expression, answer.pose))
             said.append(self.critic(crops))
         self.faces = Parameters(*(torch.cat(values) for values in zip(*answers, strict=True)))
         seen = torch.cat(said)
         self.photos = functional.normalize(seen - seen.mean(0), dim=1)
+
+    def _faces_of(self, rows: Tensor | slice, moves: Tensor | bool) -> Parameters:
+        """Faces of photos, at rest but for those that `moves`, one for all or (B, 1)."""
+        identity, expression, pose = (values[rows] for values in self.faces)
+        return Parameters(identity, moves * expression, moves * pose)
 
     def _said_of(self, values: Parameters, style: Tensor) -> Tensor:
         with torch.autocast(self.device.type, torch.bfloat16):
@@ -95,14 +97,12 @@ class StyleLikeness:
                 for slot in torch.randperm(len(self.sizes), generator=self.generator)[:count].tolist():
                     row[slot] = torch.randint(self.sizes[slot], (), generator=self.generator)
             moves = (torch.arange(AT_ONCE, device=self.device) % 2 == 0)[:, None]
-            identity, expression, pose = (values[rows] for values in self.faces)
-            yield Parameters(identity, expression * moves, pose * moves), one_hot(style, self.schema)
+            yield self._faces_of(rows, moves), one_hot(style, self.schema)
 
     @torch.no_grad()
     def _told(self, moves: bool, style: Tensor, rows: Tensor | slice = slice(None)) -> Tensor:
         """What the stand-in says of faces of photos, as photographed or at rest, in styles (B, O)."""
-        identity, expression, pose = (values[rows] for values in self.faces)
-        return self.rehearsal(Parameters(identity, moves * expression, moves * pose), style)
+        return self.rehearsal(self._faces_of(rows, moves), style)
 
     def _taken_for(self, style: Tensor, rows: Tensor, others: Tensor) -> Tensor:
         """(B,) logarithms of the probability that faces of photos `rows` are taken for the photo's person and not for one of the
