@@ -24,13 +24,10 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own
 def cluster() -> Iterator[None]:
     """A local Ray. It waits 30 seconds for its own start, which a busy machine may exceed: then it is started once more."""
     if not started():
-        ray.shutdown()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ResourceWarning)  # of what the first start left open
-            gc.collect()
+        stop()
         assert started()
     yield
-    ray.shutdown()
+    stop()
 
 
 def started() -> bool:
@@ -41,6 +38,14 @@ def started() -> bool:
             raise
         return False
     return True
+
+
+def stop() -> None:
+    """Stop Ray, and collect its processes here: it waits for none of them, and Python warns wherever they are collected."""
+    ray.shutdown()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 @pytest.fixture
