@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -43,7 +43,7 @@ from train.light_cnn import EMBEDDING
 from train.loop import Loop, LoopOptions, Task
 from train.losses import MirrorMap, Weights, concordance, photo_losses, render_losses, total
 from train.networks import POSE_UNIT, FaceNet, Predictions, Sight, build, describe
-from train.self_supervision import Critics, Parameters, SelfSupervision, parameters
+from train.self_supervision import Critics, Parameters, SelfSupervision, drawing, parameters
 from train.stand_in import Rehearsal, beside
 from train.views import PICTURES, all_cores, check_views, kept_views, sight_in
 
@@ -52,6 +52,8 @@ log = logging.getLogger(__name__)
 Critic = Literal["recogniser", "teacher", "both"]
 SHEET = 8
 """Photos on the sample sheet."""
+FIRST_FACES, FIRST_LESSONS = 4096, 800
+"""Of the stand-in, before R learns."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,7 +143,7 @@ class RegressorTask(Task):
             batches.views = kept_views(batches, self._sight, self.network.eyes, self.options.views, self.options.out)
             self.compared = self._compared()
             if self.options.stand_in and self.supervision is not None:
-                self.rehearsal = Rehearsal(self.supervision.drawing(self.network, self.autocast), self.options.seed + rank)
+                self.rehearsal = Rehearsal(self._drawing(self.supervision), self.options.seed + rank)
                 self.answers = self._answers(batches)
         return batches
 
@@ -170,6 +172,9 @@ class RegressorTask(Task):
         comparing = fingerprint([supervision.encoder, supervision.comparing(self.network)])
         made = kept(self.options.out, "compared", (self.photos.arrays["key"], comparing), compared)
         return torch.from_numpy(made).to(device)
+
+    def _drawing(self, supervision: SelfSupervision) -> Callable[[Parameters, Tensor], Tensor]:
+        return drawing(supervision.imitator, supervision.comparing(self.network), self.autocast)
 
     def _answers(self, batches: Batches) -> Iterator[tuple[Parameters, Tensor]]:
         """Faces of R for the photos of batches that nothing is learnt from, and their styles."""
@@ -208,7 +213,7 @@ class RegressorTask(Task):
         losses |= photo_losses(self.network, second, batch, self.metric, self.rig, self.mirror)
         if self.supervision is not None and self.compared is not None:
             known = self.compared[batch["photo"]], batch["person"]
-            rebuilt, drawn_as = self.options.rebuilt, self.supervision.drawing(self.network, self.autocast)
+            rebuilt, drawn_as = self.options.rebuilt, self._drawing(self.supervision)
             if self.options.stand_in:
                 self._rehearse(second, batch)
                 rebuilt, drawn_as = self.options.batch_photos, self.rehearsal
@@ -218,7 +223,7 @@ class RegressorTask(Task):
     def _rehearse(self, said: Predictions, batch: dict[str, Tensor]) -> None:
         """The stand-in learns what became of R's answers."""
         if self.rehearsal.stand_in is None:
-            self.rehearsal.begin(self.answers)
+            self.rehearsal.begin(self.answers, FIRST_FACES, FIRST_LESSONS)
         self.rehearsal.remember(*self._tried(said, batch))
         self.rehearsal.learn()
 

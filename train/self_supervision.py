@@ -176,17 +176,6 @@ class SelfSupervision(nn.Module):
         styles in which they are drawn, and what the critic says."""
         return torch.cat([self.styles(crops, mesh), self.comparing(network)(crops).float()], 1)
 
-    def drawing(
-        self, network: FaceNet, autocast: Callable[[], AbstractContextManager[Any]] = nullcontext
-    ) -> Callable[[Parameters, Tensor], Tensor]:
-        """A function of faces and their styles (B, O): what the critic says of their pictures, (B, D)."""
-
-        def drawn(values: Parameters, style: Tensor) -> Tensor:
-            with autocast():
-                return self.comparing(network)(self.imitator(*values, style)).float()
-
-        return drawn
-
     def recognised(
         self,
         network: FaceNet,
@@ -197,8 +186,8 @@ class SelfSupervision(nn.Module):
         drawn_as: Callable[[Parameters, Tensor], Tensor],
     ) -> dict[str, Tensor]:
         """The losses of step g and the contrast alone, which take one picture of a face and not four: of `rebuilt` of P photos,
-        by :meth:`rehearsed`. `said` of all photos, `compared` (P, O + D) by :meth:`compared`; `drawn_as`: :meth:`drawing`, or
-        what stands in for it."""
+        by :meth:`rehearsed`. `said` of all photos, `compared` (P, O + D) by :meth:`compared`; `drawn_as`: a
+        :func:`drawing`, or what stands in for it."""
         own, values, style = self.rehearsed(parameters(network, said), compared, rebuilt)
         of_photos = compared[:, -len(self.photo_middle) :]
         drawn = drawn_as(values, style)
@@ -244,6 +233,18 @@ class SelfSupervision(nn.Module):
     def _moved(middle: Tensor, embedding: Tensor) -> Tensor:
         """A running middle, with these faces taken in."""
         return middle.lerp_(embedding.mean(0), MIDDLE_RATE if middle.any() else 1.0)
+
+
+def drawing(
+    imitator: Imitator | Decoder, critic: nn.Module, autocast: Callable[[], AbstractContextManager[Any]] = nullcontext
+) -> Callable[[Parameters, Tensor], Tensor]:
+    """A function of faces and their styles (B, O): what the critic says of their pictures, (B, D) float32."""
+
+    def said(values: Parameters, style: Tensor) -> Tensor:
+        with autocast():
+            return critic(imitator(*values, style)).float()
+
+    return said
 
 
 def parameters_said(network: FaceNet, said: Predictions) -> Parameters:

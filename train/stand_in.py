@@ -22,9 +22,6 @@ from train.self_supervision import Parameters
 WIDTH = 768
 SCALES = (5.0, 2.0, 1 / 15)
 """Of sliders, action units and degrees: makes numbers of about 1."""
-FIRST = 4096
-"""Faces that are drawn before R learns."""
-FIRST_LESSONS = 800
 MEMORY = 1 << 16
 """Drawn faces that are remembered; then the oldest are forgotten."""
 RECENT = 8192
@@ -78,10 +75,9 @@ class Rehearsal:
         assert self.stand_in is not None, "begin() comes first"
         return self.stand_in(StandIn.numbers(values, style))
 
-    def begin(self, answers: Iterator[tuple[Parameters, Tensor]], faces: int | None = None, lessons: int | None = None) -> None:
-        """Draw the first faces and learn from them. `answers`: faces of R with their styles, some at a time; `faces`: how many
-        (None: FIRST), `lessons`: the same (None: FIRST_LESSONS)."""
-        faces, lessons = faces or FIRST, lessons or FIRST_LESSONS
+    def begin(self, answers: Iterator[tuple[Parameters, Tensor]], faces: int, lessons: int) -> None:
+        """Draw so many `faces` and learn from them in so many `lessons`. `answers`: faces of R with their styles, some at a
+        time."""
         with trange(faces, desc="faces for the stand-in", unit="face") as bar:
             while self.count < faces:
                 bar.update(self.remember(*next(answers)))

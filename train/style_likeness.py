@@ -9,6 +9,7 @@ rest; its error, as a share of the variance of what the critic says, stands besi
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ from train.data import PhotoShards
 from train.imitator_network import Decoder, Imitator, one_hot
 from train.kept_arrays import FloatArray, fingerprint, kept
 from train.networks import FaceNet
-from train.self_supervision import TEMPERATURE, Parameters, within_range
+from train.self_supervision import TEMPERATURE, Parameters, drawing, within_range
 from train.stand_in import Rehearsal
 from train.views import all_cores
 
@@ -61,7 +62,8 @@ class StyleLikeness:
         self.sizes = [len(slot.options) for slot in schema.style]
         self.person = torch.from_numpy(photos.person_number).to(self.device)
         self._look(photos, BothSides(regressor).to(self.device).eval())
-        self.rehearsal = Rehearsal(self._said_of, seed)
+        said_of = drawing(self.imitator, self.critic, partial(torch.autocast, self.device.type, torch.bfloat16))
+        self.rehearsal = Rehearsal(said_of, seed)
         self.rehearsal.begin(self._changed(), DRAWN, LESSONS)
         self.middles = [self._told(moves, one_hot(self.guess, schema)).mean(0) for moves in (True, False)]
 
@@ -82,10 +84,6 @@ class StyleLikeness:
         """Faces of photos, at rest but for those that `moves`, one for all or (B, 1)."""
         identity, expression, pose = (values[rows] for values in self.faces)
         return Parameters(identity, moves * expression, moves * pose)
-
-    def _said_of(self, values: Parameters, style: Tensor) -> Tensor:
-        with torch.autocast(self.device.type, torch.bfloat16):
-            return self.critic(self.imitator(*values, style)).float()
 
     def _changed(self) -> Iterator[tuple[Parameters, Tensor]]:
         """Faces of some photos, half of them at rest, in styles of which some slots are changed to anything."""

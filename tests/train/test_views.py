@@ -102,8 +102,10 @@ def test_last_layers_of_the_encoder_learn_alone(shards: dict[str, Path], fixed_n
 
 
 def test_last_layers_learn_through_a_stand_in(options: regressor.Options, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in (("FIRST", 12), ("FIRST_LESSONS", 20), ("LESSON", 32), ("MEMORY", 24)):
-        monkeypatch.setattr(stand_in, name, value)
+    for module, name, value in (
+        (regressor, "FIRST_FACES", 12), (regressor, "FIRST_LESSONS", 20), (stand_in, "LESSON", 32), (stand_in, "MEMORY", 24),
+    ):  # fmt: skip
+        monkeypatch.setattr(module, name, value)
     training = regressor.training(replace(options, stand_in=True, learning_rate=1e-2))
     batch = training.task.batches(0, 1)[0]
     history = [training.learn([batch]) for _ in range(20)]
@@ -115,8 +117,7 @@ def test_last_layers_learn_through_a_stand_in(options: regressor.Options, monkey
 
 def test_what_pleases_the_stand_in_pleases_the_critic(monkeypatch: pytest.MonkeyPatch) -> None:
     """Faces that are moved to what is asked for, by what the stand-in says of them alone, are what was asked for."""
-    for name, value in (("FIRST", 256), ("FIRST_LESSONS", 200), ("LESSON", 64)):
-        monkeypatch.setattr(stand_in, name, value)
+    monkeypatch.setattr(stand_in, "LESSON", 64)
     generator = torch.Generator().manual_seed(0)
     seen, wanted = torch.randn(244, 3, generator=generator), torch.tensor([0.5, -0.5, 0.0])
 
@@ -128,7 +129,7 @@ def test_what_pleases_the_stand_in_pleases_the_critic(monkeypatch: pytest.Monkey
         return torch.tanh(values.identity @ seen)
 
     rehearsal = stand_in.Rehearsal(critic, 0)
-    rehearsal.begin(iter(faces, None))
+    rehearsal.begin(iter(faces, None), 256, 200)
     values, style = faces()
     identity = values.identity.clone().requires_grad_(True)
     optimiser = torch.optim.Adam([identity], 0.01)
