@@ -1,6 +1,6 @@
 """What the encoder learns from: renders, whose styles and shapes are known, and photos with what people or fits told of them.
 
-Three tenths of the people on photos are held out, by name, whatever the collection ([0069])."""
+Some of the people on photos are held out, by name, whatever the collection: three tenths ([0069]) unless told otherwise."""
 
 from __future__ import annotations
 
@@ -18,8 +18,6 @@ from train.face_files import UNKNOWN, read_faces
 from train.style_labels import read_styles
 
 LABELS = Path(__file__).with_name("labels") / "styles-lfw-train.csv"
-LEARNT_SHARE = 0.7
-"""Share of the people that are learnt from ([0069])."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +30,7 @@ class Sources:
     faces: tuple[Path, ...] = ()  # JSON lines of faces made for the photos, by players or train.fit
     photo_shards: str = "lfw-train-*.tar"  # which shards of --photos to train on
     hold_out: int = 1  # this many last render shards are kept for measuring
+    learnt: float = 0.7  # this share of the people is learnt from; the others say when to stop and how sure to be
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,9 +65,9 @@ class Labels:
         return Labels(self.style[kept], self.identity[kept], self.made[kept])
 
 
-def learns(person: str) -> bool:
-    """Whether a person's photos are learnt from: LEARNT_SHARE of all, by name, whatever the collection."""
-    return int(hashlib.sha256(person.encode()).hexdigest()[:8], 16) < LEARNT_SHARE * 2**32
+def learns(person: str, share: float) -> bool:
+    """Whether a person's photos are learnt from, as a share of all are; who is of a smaller one is of a larger one, too."""
+    return int(hashlib.sha256(person.encode()).hexdigest()[:8], 16) < share * 2**32
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +87,7 @@ class Faces:
         renders, photos = RenderShards(sources.renders), PhotoShards(sources.photos, sources.photo_shards)
         labels = Labels.read(photos, sources.styles, sources.faces, schema)
         last = renders.held_out(sources.hold_out)
-        learnt = np.array([learns(str(person)) for person in photos.arrays["person"]])
+        learnt = np.array([learns(str(person), sources.learnt) for person in photos.arrays["person"]])
         told = ~learnt & (labels.style != UNKNOWN).any(1)
         photos_of = [(photos.part(some), labels.part(some)) for some in (learnt, told)]
         return cls(renders.part(~last), renders.part(last), *photos_of[0], *photos_of[1])

@@ -22,6 +22,7 @@ from train.face_files import UNKNOWN, MadeFace
 from train.style_labels import HIDDEN
 
 SLOTS = [slot.name for slot in REFERENCE.style]
+LEARNS = encoder_data.learns
 
 
 @pytest.fixture
@@ -52,7 +53,14 @@ def options(shards: dict[str, Path], fixed_networks: dict[str, Path], files: dic
 @pytest.fixture(autouse=True)
 def all_but_one_learn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the five people the last one is held out."""
-    monkeypatch.setattr(encoder_data, "learns", lambda person: person != "person_4")
+    monkeypatch.setattr(encoder_data, "learns", lambda person, share: person != "person_4")
+
+
+def test_who_is_learnt_from_is_a_matter_of_names() -> None:
+    people = [f"Ada_{number}" for number in range(2000)]
+    most, more = ([person for person in people if LEARNS(person, share)] for share in (0.7, 0.9))
+    assert 0.67 < len(most) / len(people) < 0.73 and 0.88 < len(more) / len(people) < 0.92
+    assert set(most) < set(more)
 
 
 @pytest.fixture(autouse=True)
