@@ -47,7 +47,7 @@ from train.face_files import UNKNOWN
 from train.fresh_renders import wanted
 from train.geometry import IdentitySpace, identity_metric, mirrored_landmarks
 from train.imitator_network import at_rest, one_hot
-from train.layers import still_norms
+from train.layers import as_served, still_norms
 from train.loop import Loop, LoopOptions, Task
 from train.photo_styles import photo_evidence
 from train.style_labels import HIDDEN
@@ -167,12 +167,8 @@ class EncoderTask(Task):
     @torch.no_grad()
     def _sight(self, crops: Tensor, mesh: Tensor) -> Sight:
         """What the network sees, as it is served."""
-        device, training = self.metric.device, self.network.training
-        self.network.eval()
-        with self.autocast():
-            seen, _ = self.network.sight(crops.to(device), mesh.to(device))
-        self.network.train(training)
-        return seen
+        with as_served(self.network), self.autocast():
+            return self.network.sight(crops.to(self.metric.device), mesh.to(self.metric.device))[0]
 
     def to(self, device: torch.device) -> None:
         self.metric = self.metric.to(device)

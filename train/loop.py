@@ -33,6 +33,7 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from train import checkpoint
+from train.layers import as_served
 from train.run_record import write_record
 
 log = logging.getLogger(__name__)
@@ -343,12 +344,9 @@ def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, 
 def averaged(network: nn.Module, average: checkpoint.MovingAverage) -> Iterator[None]:
     """The network with the weights of its moving average, in evaluation mode, without gradients."""
     trained = {name: value.detach().clone() for name, value in network.state_dict().items()}
-    training = network.training
     network.load_state_dict(average.values)
-    network.eval()
     try:
-        with torch.no_grad():
+        with as_served(network), torch.no_grad():
             yield
     finally:
         network.load_state_dict(trained)
-        network.train(training)

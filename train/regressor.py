@@ -38,7 +38,7 @@ from train.dlib_resnet import load_teacher
 from train.fresh_renders import wanted
 from train.geometry import Geometry, LandmarkRig, mirrored_landmarks
 from train.kept_arrays import fingerprint, kept
-from train.layers import still_norms
+from train.layers import as_served, still_norms
 from train.light_cnn import EMBEDDING
 from train.loop import Loop, LoopOptions, Task
 from train.losses import MirrorMap, Weights, concordance, photo_losses, render_losses, total
@@ -150,12 +150,9 @@ class RegressorTask(Task):
     @torch.no_grad()
     def _sight(self, crops: Tensor, mesh: Tensor) -> Sight:
         """What the network sees, as it is served."""
-        device, training = self.metric.encoder.device, self.network.training
-        self.network.eval()
-        with self.autocast():
-            seen = self.network.sight(crops.to(device), mesh.to(device), self.network.look(crops.to(device)).features())
-        self.network.train(training)
-        return seen
+        crops, mesh = (values.to(self.metric.encoder.device) for values in (crops, mesh))
+        with as_served(self.network), self.autocast():
+            return self.network.sight(crops, mesh, self.network.look(crops).features())
 
     def _compared(self) -> Tensor | None:
         """What :meth:`SelfSupervision.recognised` has to know of all photos."""

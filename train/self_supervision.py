@@ -35,6 +35,7 @@ from train.bisenet import Segmentation
 from train.encoder_network import Encoder
 from train.face_parts import MOUTH, REBUILT
 from train.imitator_network import Decoder, Imitator, at_rest, one_hot
+from train.layers import as_served
 from train.losses import OPPOSITE
 from train.networks import POSE_UNIT, FaceNet, Predictions, Seen
 from train.studio import PITCH, YAW, StudioView
@@ -216,12 +217,8 @@ class SelfSupervision(nn.Module):
     ) -> Parameters:
         """What R says about pictures that were `made` of parameters, as it is served: batch norm does not take its statistics
         from few pictures of one kind."""
-        training = network.training
-        network.eval()
-        try:
+        with as_served(network):
             return parameters_said(network, regress(picture, self.landmarks(made), seen))
-        finally:
-            network.train(training)
 
     @torch.no_grad()
     def landmarks(self, values: Parameters) -> Tensor:
