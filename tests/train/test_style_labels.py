@@ -13,7 +13,7 @@ from train.face_files import UNKNOWN
 from train.style_labels import HIDDEN, read_styles
 
 ROOT = Path(__file__).parents[2]
-LIPS = ROOT / "train/labels/lips-lfw-train.csv"
+HAIR, LIPS = ROOT / "train/labels/hair-lfw-train.csv", ROOT / "train/labels/lips-lfw-train.csv"
 TRAINING, MEASURING = ROOT / "train/labels/styles-lfw-train.csv", ROOT / "benchmarks/labels/styles-lfw-dev.csv"
 
 
@@ -40,9 +40,10 @@ def test_errors_name_the_line(tmp_path: Path) -> None:
 def test_who_is_trained_on_is_not_measured() -> None:
     training, measuring = read_styles(TRAINING), read_styles(MEASURING)
     assert len(training) == 3840 and len(measuring) == 300
-    lips = read_styles(LIPS)
+    hair, lips = read_styles(HAIR), read_styles(LIPS)
+    assert len(hair) == 1719 and not set(hair) & set(training)
     assert len(lips) == 720 and set(lips) < set(training)
-    people = [{photo.rpartition("_")[0].lower() for photo in styles} for styles in (training, measuring)]
-    assert not people[0] & people[1]
+    people = [{photo.rpartition("_")[0].lower() for photo in styles} for styles in (training, hair, measuring)]
+    assert not (people[0] | people[1]) & people[2]
     halves = [set(read_styles(MEASURING, half=half)) for half in ("choosing", "reporting")]
     assert [len(half) for half in halves] == [150, 150] and not halves[0] & halves[1]
