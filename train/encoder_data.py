@@ -17,7 +17,8 @@ from train.data import Arrays, Batches, PhotoShards, RenderShards
 from train.face_files import UNKNOWN, read_faces
 from train.style_labels import read_styles
 
-LABELS = Path(__file__).with_name("labels") / "styles-lfw-train.csv"
+LABELS = tuple(sorted(Path(__file__).with_name("labels").glob("*.csv")))
+"""Tables in this repository, of the training photos of LFW."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +27,7 @@ class Sources:
 
     renders: str  # folder or URL of aligned render shards
     photos: str  # folder or URL of aligned photo shards
-    styles: tuple[Path, ...] = (LABELS,)  # tables of styles that people saw on the photos
+    styles: tuple[Path, ...] = LABELS  # tables of styles that people saw on the photos
     faces: tuple[Path, ...] = ()  # JSON lines of faces made for the photos, by players or train.fit
     photo_shards: str = "lfw-train-*.tar"  # which shards of --photos to train on
     hold_out: int = 1  # this many last render shards are kept for measuring
