@@ -16,13 +16,12 @@ from train import bisenet, calibrate, checkpoint, encoder, encoder_data, encoder
 from train.data import PhotoShards
 from train.dlib_resnet import DlibResNet
 from train.encoder import Options
-from train.encoder_data import Labels
+from train.encoder_data import Labels, learns
 from train.encoder_network import cell_means
 from train.face_files import UNKNOWN, MadeFace
 from train.style_labels import HIDDEN
 
 SLOTS = [slot.name for slot in REFERENCE.style]
-LEARNS = encoder_data.learns
 
 
 @pytest.fixture
@@ -58,7 +57,7 @@ def all_but_one_learn(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_who_is_learnt_from_is_a_matter_of_names() -> None:
     people = [f"Ada_{number}" for number in range(2000)]
-    most, more = ([person for person in people if LEARNS(person, share)] for share in (0.7, 0.9))
+    most, more = ([person for person in people if learns(person, share)] for share in (0.7, 0.9))
     assert 0.67 < len(most) / len(people) < 0.73 and 0.88 < len(more) / len(people) < 0.92
     assert set(most) < set(more)
 
