@@ -77,8 +77,8 @@ class Preset:
 
 PRESETS: dict[str, Preset] = {
     "tiny": Preset(16, (16, 16, 24, 32), (1, 1, 1, 1), 8, 128, 64, 24, 12),  # tests: a second on one core
-    "cpu": Preset(24, (32, 64, 128, 224), (1, 2, 2, 1), 24, 384, 384, 120, 72),  # hours on two cores
-    "gpu": Preset(48, (96, 192, 320, 448), (2, 3, 4, 3), 48, 768, 768, 160, 96),  # one GPU
+    "cpu": Preset(24, (32, 64, 128, 224), (1, 2, 2, 1), 24, 384, 384, 120, 160),  # hours on two cores
+    "gpu": Preset(48, (96, 192, 320, 448), (2, 3, 4, 3), 48, 768, 768, 160, 200),  # one GPU
 }
 
 

@@ -29,6 +29,8 @@ RECENT = 8192
 LESSON = 512
 BESIDE = (0.0, 0.0, 0.15, 0.3, 0.6)
 """How far from R's answer faces are drawn, one as often as the other, in standard deviations of its answers."""
+LEAST = 0.3
+"""Standard deviation of a code's answers below which they count as so much: where R has not gone yet, too, has to be known what is there."""
 LEARNING_RATE = 5e-4
 
 
@@ -123,4 +125,4 @@ def beside(code: Tensor, generator: torch.Generator) -> Tensor:
     """Identity codes (B, K) moved as BESIDE says, each in its own way."""
     far = torch.tensor(BESIDE)[torch.randint(len(BESIDE), (len(code), 1), generator=generator)]
     moved = far * torch.randn(code.shape, generator=generator)
-    return code + moved.to(code.device) * code.std(0)
+    return code + moved.to(code.device) * code.std(0).clamp_min(LEAST)
