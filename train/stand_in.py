@@ -30,7 +30,7 @@ LESSON = 512
 BESIDE = (0.0, 0.0, 0.15, 0.3, 0.6)
 """How far from R's answer faces are drawn, one as often as the other, in standard deviations of its answers."""
 LEAST = 0.3
-"""Standard deviation of a code's answers below which they count as so much: where R has not gone yet, too, has to be known what is there."""
+"""Standard deviation of a code's answers, at least: R cannot learn to go where nobody knows what is there."""
 LEARNING_RATE = 5e-4
 
 
