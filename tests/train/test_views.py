@@ -144,10 +144,12 @@ def test_what_pleases_the_stand_in_pleases_the_critic(monkeypatch: pytest.Monkey
 
 
 def test_faces_are_tried_beside_the_answers() -> None:
-    code = torch.randn(4000, 5)
-    moved = (stand_in.beside(code, torch.Generator().manual_seed(0)) - code).norm(dim=1)
-    assert 0.3 < float((moved == 0).float().mean()) < 0.5  # two of BESIDE
-    assert 0.5 < float(moved.max() / 5**0.5) < 2.0
+    code = torch.randn(4000, 6)
+    code[:, 5] = 0  # what R never says
+    moved = stand_in.beside(code, torch.Generator().manual_seed(0)) - code
+    assert 0.3 < float((moved == 0).all(1).float().mean()) < 0.5  # two of BESIDE
+    assert 0.5 < float(moved[:, :5].norm(dim=1).max() / 5**0.5) < 2.0
+    assert 0.5 < float(moved[:, 5].abs().max() / stand_in.LEAST) < 3.0
 
 
 def test_options_that_do_not_go_together_are_refused(options: regressor.Options) -> None:
