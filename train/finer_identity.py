@@ -17,6 +17,7 @@ import numpy as np
 import torch
 import tyro
 from torch import Tensor
+from torch.nn import functional
 
 from game.rig import Rig
 from train import checkpoint
@@ -25,6 +26,11 @@ from train.geometry import FloatArray, IdentitySpace, identity_metric
 from train.networks import PRESETS, Preset
 from train.presets import named, restored
 from train.soup import KINDS
+
+SAYING = {f"{layer}.{kind}" for layer in ("parameters_head", "sigma_head", "likeness.layers.4") for kind in ("weight", "bias")}
+"""Weights whose first rows say identity codes. Rows of 0 behind these: 0, with a standard deviation of 1."""
+READING = "likeness.layers.0.weight"
+"""Weights whose last columns read them."""
 
 
 @dataclass(frozen=True)
@@ -56,18 +62,11 @@ def finer(state: dict[str, Any], identities: FloatArray, metric: FloatArray, cod
 
     def network(values: dict[str, Tensor]) -> dict[str, Tensor]:
         taken = dict(values)
-        for head in ("parameters_head", "sigma_head"):  # of new codes nothing is known: 0, with a standard deviation of 1
-            for name in (f"{head}.weight", f"{head}.bias"):
-                first, others = values[name].split([before, len(values[name]) - before])
-                taken[name] = torch.cat([first, first.new_zeros(codes - before, *first.shape[1:]), others])
-        if "likeness.layers.0.weight" in values:
-            read, (said, offset) = (
-                values["likeness.layers.0.weight"],
-                (values[f"likeness.layers.4.{kind}"] for kind in ("weight", "bias")),
-            )
-            taken["likeness.layers.0.weight"] = torch.cat([read, read.new_zeros(len(read), codes - before)], 1)
-            taken["likeness.layers.4.weight"] = torch.cat([said, said.new_zeros(codes - before, said.shape[1])])
-            taken["likeness.layers.4.bias"] = torch.cat([offset, offset.new_zeros(codes - before)])
+        for name in SAYING & values.keys():
+            first, others = values[name].split([before, len(values[name]) - before])
+            taken[name] = torch.cat([first, first.new_zeros(codes - before, *first.shape[1:]), others])
+        if READING in values:
+            taken[READING] = functional.pad(values[READING], (0, codes - before))
         taken["spaces.identity_basis"] = torch.cat([values["spaces.identity_basis"], new["basis"]])
         taken["spaces.identity_residual"] = new["residual"]
         return taken
